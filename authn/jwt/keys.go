@@ -1,0 +1,195 @@
+package jwt
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sync/atomic"
+
+	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/jwk"
+)
+
+// Encoding says how a secret is written down.
+type Encoding = jwk.Encoding
+
+const (
+	Raw    = jwk.Raw // the default: the bytes as they are
+	Base64 = jwk.Base64
+	Hex    = jwk.Hex
+)
+
+// KeySource says where keys of an issuer come from. Make one with a function
+// of this package.
+type KeySource struct {
+	form     form
+	read     func() ([]byte, error)
+	name     string // for messages
+	isFile   bool
+	encoding Encoding
+}
+
+type form int
+
+const (
+	formNone form = iota
+	formSecret
+	formPEM
+	formJWKS
+)
+
+// SecretEnv is an HMAC secret in the named environment variable.
+func SecretEnv(name string) KeySource {
+	return KeySource{form: formSecret, name: "environment variable " + name, read: func() ([]byte, error) {
+		value, ok := os.LookupEnv(name)
+		if !ok {
+			return nil, errors.New("is not set")
+		}
+		return []byte(value), nil
+	}}
+}
+
+// SecretFile is an HMAC secret in a file, read again as it changes.
+func SecretFile(path string) KeySource { return file(formSecret, path) }
+
+// Secret is an HMAC secret that the program got elsewhere, such as from a
+// secret manager. A secret does not belong in source code.
+func Secret(s mcpauth.Secret) KeySource {
+	return inline(formSecret, "the secret", []byte(s.Reveal()))
+}
+
+// PEMFile is a file of public keys in PEM (PKIX or PKCS #1) or of one
+// certificate, read again as it changes.
+func PEMFile(path string) KeySource { return file(formPEM, path) }
+
+// PEM is what PEMFile reads.
+func PEM(data []byte) KeySource { return inline(formPEM, "the PEM data", data) }
+
+// JWKSFile is a file with a JWK Set or a single JWK (RFC 7517), read again as
+// it changes.
+func JWKSFile(path string) KeySource { return file(formJWKS, path) }
+
+// JWKS is what JWKSFile reads.
+func JWKS(data []byte) KeySource { return inline(formJWKS, "the JWK Set", data) }
+
+// In returns the source with its secret written in the given encoding.
+func (s KeySource) In(e Encoding) KeySource {
+	s.encoding = e
+	return s
+}
+
+// Format implements [fmt.Formatter]: where the keys come from, not the keys.
+func (s KeySource) Format(f fmt.State, _ rune) { io.WriteString(f, s.name) }
+
+func inline(form form, name string, data []byte) KeySource {
+	data = slices.Clone(data)
+	return KeySource{form: form, name: name, read: func() ([]byte, error) { return data, nil }}
+}
+
+const maxKeyFile = 1 << 20
+
+func file(form form, path string) KeySource {
+	return KeySource{form: form, name: "file " + path, isFile: true, read: func() ([]byte, error) {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, errors.Unwrap(err) // without the path, which the name has
+		}
+		defer f.Close()
+		data, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
+		if err != nil {
+			return nil, errors.Unwrap(err)
+		}
+		if len(data) > maxKeyFile {
+			return nil, fmt.Errorf("is larger than %d bytes", maxKeyFile)
+		}
+		return data, nil
+	}}
+}
+
+// issuer is a configured issuer with its keys as they are now.
+type issuer struct {
+	Issuer
+	keys atomic.Pointer[keys]
+}
+
+// keys is one state of an issuer's keys. A result is good as long as the
+// issuer still points to the state that it was verified with.
+type keys struct {
+	set    *jwk.Set
+	digest [sha256.Size]byte // of the sources
+}
+
+// load reads all sources. It returns the issuer's present keys when nothing
+// has changed.
+func (iss *issuer) load(field string) (*keys, []mcpauth.Fault) {
+	var (
+		faults []mcpauth.Fault
+		all    []jwk.Key
+		texts  [][]byte
+		digest = sha256.New()
+	)
+	for i, source := range iss.Keys {
+		at := fmt.Sprintf("%s.Keys[%d]", field, i)
+		if source.form == formNone {
+			faults = append(faults, mcpauth.Fault{Field: at, Problem: "empty", Expected: "a source made by SecretEnv, PEMFile, JWKSFile or another function of this package"})
+			continue
+		}
+		if source.encoding != "" && source.form != formSecret {
+			faults = append(faults, mcpauth.Fault{Field: at, Problem: fmt.Sprintf("%s: an encoding is given", source.name), Expected: "an encoding with secrets only"})
+		}
+		text, err := source.read()
+		if err != nil {
+			faults = append(faults, mcpauth.Fault{Field: at, Problem: fmt.Sprintf("%s: %v", source.name, err), Expected: "something that can be read"})
+			continue
+		}
+		fmt.Fprintf(digest, "%d:", len(text))
+		digest.Write(text)
+		texts = append(texts, text)
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	next := &keys{}
+	digest.Sum(next.digest[:0])
+	if present := iss.keys.Load(); present != nil && present.digest == next.digest {
+		return present, nil
+	}
+
+	for i, source := range iss.Keys {
+		at := fmt.Sprintf("%s.Keys[%d]", field, i)
+		parsed, errs := source.parse(texts[i], iss.Algorithms)
+		for _, err := range errs {
+			faults = append(faults, mcpauth.Fault{Field: at, Problem: fmt.Sprintf("%s: %v", source.name, err)})
+		}
+		for _, k := range parsed {
+			k.Label = source.name + ", " + k.Label
+			all = append(all, k)
+		}
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	set, errs := jwk.NewSet(all)
+	for _, err := range errs {
+		faults = append(faults, mcpauth.Fault{Field: field + ".Keys", Problem: err.Error()})
+	}
+	next.set = set
+	return next, faults
+}
+
+func (s KeySource) parse(text []byte, algorithms []Algorithm) ([]jwk.Key, []error) {
+	switch s.form {
+	case formPEM:
+		return jwk.ParsePEM(text, algorithms)
+	case formJWKS:
+		return jwk.Parse(text, algorithms)
+	}
+	key, err := jwk.ParseSecret(text, s.encoding, algorithms)
+	if err != nil {
+		return nil, []error{err}
+	}
+	return []jwk.Key{key}, nil
+}

@@ -1,0 +1,251 @@
+package jwt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/jws"
+)
+
+// Provider verifies tokens. It is safe for concurrent use.
+type Provider struct {
+	config  Config
+	issuers map[string]*issuer
+	only    *issuer // the one issuer, when there is just one
+	now     func() instant
+
+	accepted *accepted // nil when results are not kept
+	refused  *refused  // nil when refusals are not kept
+	latest   *latest
+	flight   singleflight.Group
+	headers  jws.Headers
+
+	// generation counts the changes of any issuer's keys.
+	generation atomic.Uint64
+	reloading  sync.Mutex
+
+	lifecycle sync.Mutex
+	started   bool
+	closed    atomic.Bool
+	stop      context.CancelFunc
+	stopped   sync.WaitGroup
+}
+
+var _ mcpauth.Provider = (*Provider)(nil)
+
+// instant is a moment on both clocks: the wall clock, by which tokens are
+// dated, and the monotonic one, by which results are kept, so that a wall
+// clock that is put back makes nothing live longer.
+type instant struct {
+	wall int64         // seconds since 1970
+	mono time.Duration // since the provider was made
+}
+
+func sinceNow() func() instant {
+	epoch := time.Now()
+	return func() instant {
+		t := time.Now()
+		return instant{wall: t.Unix(), mono: t.Sub(epoch)}
+	}
+}
+
+// New returns a Provider for c. It reads all keys; the error, a
+// *mcpauth.ConfigError, has everything that is wrong with the configuration
+// and the keys.
+//
+// The Provider answers at once. Start adds what goes on in the background, and
+// Close must follow New in any case, to release the caches.
+func New(c Config) (*Provider, error) {
+	c = c.withDefaults()
+	faults := c.faults()
+	p := &Provider{config: c, issuers: map[string]*issuer{}}
+	for i, settings := range c.Issuers {
+		iss := &issuer{Issuer: settings}
+		k, keyFaults := iss.load(fmt.Sprintf("Issuers[%d]", i))
+		faults = append(faults, keyFaults...)
+		iss.keys.Store(k)
+		p.issuers[iss.Name] = iss
+		p.only = iss
+	}
+	if len(faults) > 0 {
+		return nil, &mcpauth.ConfigError{Package: "jwt", Faults: faults}
+	}
+	if len(p.issuers) > 1 {
+		p.only = nil
+	}
+	p.now = sinceNow()
+	// The forwarding index may hold tokens that the cache has let go, so each
+	// gets its share of the bound.
+	share := c.Cache.MaxBytes
+	if !c.Cache.Off {
+		share /= 2
+		p.accepted = newAccepted(share, c.Cache.TTL, p.now)
+		if !c.Cache.RefusalsOff {
+			p.refused = newRefused()
+		}
+	}
+	p.latest = newLatest(share, p.now)
+	return p, nil
+}
+
+// Start logs what the provider takes and begins to watch the files of keys
+// and secrets. It returns at once; ctx bounds nothing after that. It is an
+// error to start twice or after Close.
+func (p *Provider) Start(ctx context.Context) error {
+	p.lifecycle.Lock()
+	defer p.lifecycle.Unlock()
+	if p.started || p.closed.Load() {
+		return errors.New("jwt: the provider has been started or closed before")
+	}
+	p.started = true
+	files := false
+	for _, iss := range p.config.Issuers {
+		p.config.Logger.LogAttrs(ctx, slog.LevelInfo, "jwt provider started",
+			slog.String("issuer", iss.Name), slog.Any("audience", iss.Audience),
+			slog.Bool("cache", !p.config.Cache.Off), slog.Duration("cache_ttl", p.config.Cache.TTL))
+		if iss.AnyAudience {
+			p.config.Logger.LogAttrs(ctx, slog.LevelWarn, "tokens of every audience are taken: another server of this issuer can reuse its users' tokens here",
+				slog.String("issuer", iss.Name))
+		}
+		for _, source := range iss.Keys {
+			files = files || source.isFile
+		}
+	}
+	if files {
+		watch, stop := context.WithCancel(context.WithoutCancel(ctx))
+		p.stop = stop
+		p.stopped.Go(func() { p.watch(watch) })
+	}
+	return nil
+}
+
+func (p *Provider) watch(ctx context.Context) {
+	ticker := time.NewTicker(p.config.ReloadInterval)
+	defer ticker.Stop()
+	var last string
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		err := p.Reload()
+		if err == nil {
+			last = ""
+		} else if text := err.Error(); text != last {
+			last = text // a lasting fault is logged once
+			p.config.Logger.LogAttrs(ctx, slog.LevelError, "keys not reloaded, those in use stay", slog.Any("error", err))
+		}
+	}
+}
+
+// Reload reads all keys again, at once. A key that is gone ends every result
+// that rests on it, cached ones included. With any fault, which the returned
+// *mcpauth.ConfigError describes, nothing changes.
+func (p *Provider) Reload() error {
+	p.reloading.Lock()
+	defer p.reloading.Unlock()
+	var (
+		faults []mcpauth.Fault
+		next   = map[*issuer]*keys{}
+	)
+	for i := range p.config.Issuers {
+		iss := p.issuers[p.config.Issuers[i].Name]
+		k, keyFaults := iss.load(fmt.Sprintf("Issuers[%d]", i))
+		faults = append(faults, keyFaults...)
+		next[iss] = k
+	}
+	if len(faults) > 0 {
+		return &mcpauth.ConfigError{Package: "jwt", Faults: faults}
+	}
+	for iss, k := range next {
+		if iss.keys.Swap(k) != k {
+			p.generation.Add(1)
+			p.config.Logger.Info("keys reloaded", "issuer", iss.Name)
+		}
+	}
+	return nil
+}
+
+// Close stops what Start began and clears all caches. From then on every
+// request is refused with ErrUnavailable. Closing again does nothing.
+func (p *Provider) Close() error {
+	p.lifecycle.Lock()
+	defer p.lifecycle.Unlock()
+	if p.closed.Swap(true) {
+		return nil
+	}
+	if p.stop != nil {
+		p.stop()
+	}
+	p.stopped.Wait()
+	if p.accepted != nil {
+		p.accepted.close()
+	}
+	if p.refused != nil {
+		p.refused.close()
+	}
+	p.latest.close()
+	if p.started {
+		p.config.Logger.Info("jwt provider closed")
+	}
+	return nil
+}
+
+// Issuers returns the names of the issuers, in the order of the
+// configuration.
+func (p *Provider) Issuers() []string {
+	names := make([]string, len(p.config.Issuers))
+	for i, iss := range p.config.Issuers {
+		names[i] = iss.Name
+	}
+	return names
+}
+
+// Token returns the token of the user that ends last among those verified
+// here, for calls on the user's behalf that no request of theirs is at hand
+// for. With a request at hand, use its own identity's Token. ok is false when
+// none is known that is still good. The index is written when a token is
+// verified, not when it is answered from the cache; it is bounded by
+// Cache.MaxBytes and kept also when the cache is off.
+func (p *Provider) Token(issuer, userID string) (token mcpauth.Secret, ok bool) {
+	e, ok := p.latest.GetIfPresent(issuer + "\x00" + userID)
+	if !ok || p.closed.Load() || e.check(p.now()) != nil {
+		return mcpauth.Secret{}, false
+	}
+	return e.identity.Token(), true
+}
+
+// Stats is what the caches hold now.
+type Stats struct {
+	Accepted  CacheStats // tokens answered from memory
+	Refused   CacheStats // refusals answered from memory
+	Forwarded CacheStats // users with a token for Provider.Token
+}
+
+// CacheStats describes one cache.
+type CacheStats struct {
+	Entries   int    // approximately
+	Bytes     uint64 // as counted against the bound; 0 where entries are counted
+	Evictions uint64 // entries let go for want of room
+}
+
+// Stats returns the present state of the caches.
+func (p *Provider) Stats() Stats {
+	s := Stats{Forwarded: p.latest.stats()}
+	if p.accepted != nil {
+		s.Accepted = p.accepted.stats()
+	}
+	if p.refused != nil {
+		s.Refused = p.refused.stats()
+	}
+	return s
+}

@@ -1,0 +1,103 @@
+package mcpauth
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+// Code says why a request was refused. Codes are stable: programs, logs and
+// metrics may rely on them. A Code is an error of its own, so that
+//
+//	errors.Is(err, mcpauth.ErrExpired)
+//
+// answers whether a refusal was for that reason.
+type Code string
+
+const (
+	ErrMissingCredential    Code = "missing_credential"    // the request carries no credential that this server takes
+	ErrMalformedHeader      Code = "malformed_header"      // the Authorization header is not "Bearer <token>", or there are two
+	ErrMalformedToken       Code = "malformed_token"       // not a token of the form and type that this server takes
+	ErrUnsupportedAlgorithm Code = "unsupported_algorithm" // signed with an algorithm that no key of the issuer serves
+	ErrUnknownKey           Code = "unknown_key"           // signed with a key that the issuer does not have
+	ErrBadSignature         Code = "bad_signature"         // the signature does not fit the key
+	ErrExpired              Code = "expired"               // past its lifetime
+	ErrNotYetValid          Code = "not_yet_valid"         // before its "nbf", or issued in the future
+	ErrWrongIssuer          Code = "wrong_issuer"          // from an issuer that this server does not trust
+	ErrWrongAudience        Code = "wrong_audience"        // meant for another server
+	ErrMissingClaim         Code = "missing_claim"         // lacks a claim that this server needs
+	ErrTooLarge             Code = "too_large"             // longer than the limit
+	ErrRevoked              Code = "revoked"               // revoked before its time
+	ErrInsufficientScope    Code = "insufficient_scope"    // a valid user without the scope that the operation needs
+	ErrUnavailable          Code = "unavailable"           // this server, or one that it depends on, cannot answer now
+)
+
+// Error returns the code itself.
+func (c Code) Error() string { return string(c) }
+
+// Error is a refusal. Providers return no other error type.
+type Error struct {
+	// Code says why, for programs.
+	Code Code
+	// Message says why, for the client: it holds nothing of the credential,
+	// of other users or of this server's inside.
+	Message string
+	// Cause says why, for the log only. It may be nil.
+	Cause error
+	// Scopes are those that the operation needs, for ErrInsufficientScope.
+	Scopes []string
+	// RetryAfter is when to try again, for ErrUnavailable. Zero means a
+	// second.
+	RetryAfter time.Duration
+}
+
+// Error returns the code and the client's message, never the cause, so that
+// an error which finds its way into a response gives nothing away.
+func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Cause }
+
+// Is reports whether target is the error's Code.
+func (e *Error) Is(target error) bool {
+	code, ok := target.(Code)
+	return ok && code == e.Code
+}
+
+// LogValue implements [slog.LogValuer]: code, message and the cause.
+func (e *Error) LogValue() slog.Value {
+	attrs := []slog.Attr{slog.String("code", string(e.Code)), slog.String("message", e.Message)}
+	if e.Cause != nil {
+		attrs = append(attrs, slog.String("cause", e.Cause.Error()))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// AsError returns err as an *Error. What is none becomes ErrUnavailable with
+// err as its cause: a provider that fails in a way of its own must neither let
+// a request pass nor tell the client to log in again.
+func AsError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Code: ErrUnavailable, Message: "The server cannot verify credentials now. Please try again later.", Cause: err}
+}
+
+// status maps a refusal to HTTP and to the "error" of RFC 6750, section 3.1,
+// which is empty where the RFC wants none.
+func (e *Error) status() (status int, oauth string) {
+	switch e.Code {
+	case ErrMissingCredential:
+		return http.StatusUnauthorized, ""
+	case ErrMalformedHeader:
+		return http.StatusBadRequest, "invalid_request"
+	case ErrInsufficientScope:
+		return http.StatusForbidden, "insufficient_scope"
+	case ErrUnavailable:
+		return http.StatusServiceUnavailable, "temporarily_unavailable"
+	default:
+		return http.StatusUnauthorized, "invalid_token"
+	}
+}

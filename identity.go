@@ -1,0 +1,151 @@
+package mcpauth
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Identity says who sent a request, as a provider verified it. It is
+// immutable and safe for concurrent use: all that changes with time, such as
+// whether the credential is still valid, stays with the provider.
+type Identity struct {
+	principal   string // issuer, NUL, user id
+	issuerLen   int
+	subject     string
+	scopes      []string
+	expiry      time.Time
+	token       Secret
+	userIDClaim string
+	claims      func(token Secret) map[string]json.RawMessage
+}
+
+// IdentityFields are what a provider knows of a user.
+type IdentityFields struct {
+	// Issuer and UserID identify the user. Both are required; neither may
+	// hold a NUL byte.
+	Issuer, UserID string
+	// Subject is the raw "sub" where there is one; it may differ from UserID.
+	Subject string
+	// Scopes are those granted. The identity keeps the slice.
+	Scopes []string
+	// Expiry is when the credential ends; the zero time means never.
+	Expiry time.Time
+	// Token is the verified credential itself, for the resolvers that
+	// forward it.
+	Token Secret
+	// Claims decodes what the credential says of the user, anew at each call.
+	// It is given Token, and may be nil. It is called by Identity.Claim and
+	// Identity.Metadata only, so that a request which never asks pays nothing.
+	Claims func(token Secret) map[string]json.RawMessage
+	// UserIDClaim is the claim that UserID came from; Metadata leaves it out.
+	UserIDClaim string
+}
+
+// NewIdentity returns the identity of a verified user. It is for providers.
+func NewIdentity(f IdentityFields) *Identity {
+	return &Identity{
+		principal:   f.Issuer + "\x00" + f.UserID,
+		issuerLen:   len(f.Issuer),
+		subject:     f.Subject,
+		scopes:      f.Scopes,
+		expiry:      f.Expiry,
+		token:       f.Token,
+		userIDClaim: f.UserIDClaim,
+		claims:      f.Claims,
+	}
+}
+
+// Issuer returns who vouches for the user: a token's "iss", or the name of
+// another kind of provider.
+func (id *Identity) Issuer() string { return id.principal[:id.issuerLen] }
+
+// UserID returns the user's id at the issuer. Two issuers may use the same
+// id for two people; see [Identity.Principal].
+func (id *Identity) UserID() string { return id.principal[id.issuerLen+1:] }
+
+// Principal returns issuer, NUL and user id as one string: the key under
+// which everything that belongs to a user is kept.
+func (id *Identity) Principal() string { return id.principal }
+
+// Subject returns the token's "sub", or "".
+func (id *Identity) Subject() string { return id.subject }
+
+// Scopes returns a copy of the granted scopes, in the token's order.
+func (id *Identity) Scopes() []string { return slices.Clone(id.scopes) }
+
+// HasScopes reports whether every one of scopes is granted.
+func (id *Identity) HasScopes(scopes ...string) bool {
+	for _, s := range scopes {
+		if !slices.Contains(id.scopes, s) {
+			return false
+		}
+	}
+	return true
+}
+
+// Expiry returns when the credential ends; the zero time means never.
+func (id *Identity) Expiry() time.Time { return id.expiry }
+
+// Token returns the verified credential.
+func (id *Identity) Token() Secret { return id.token }
+
+// Claim decodes the named claim into v, as encoding/json does, and reports
+// whether the claim is there.
+func (id *Identity) Claim(name string, v any) (bool, error) {
+	raw, ok := id.decode()[name]
+	if !ok {
+		return false, nil
+	}
+	if err := json.Unmarshal(raw, v); err != nil {
+		return true, fmt.Errorf("mcpauth: claim %q is not what was asked for: %w", name, err)
+	}
+	return true, nil
+}
+
+// Metadata returns the claims other than iss, aud, exp, iat and the one that
+// holds the user id. Values are undecoded JSON, so that numbers stay as the
+// issuer wrote them. The map is the caller's own.
+func (id *Identity) Metadata() map[string]json.RawMessage {
+	metadata := maps.Clone(id.decode())
+	for _, name := range []string{"iss", "aud", "exp", "iat", id.userIDClaim} {
+		delete(metadata, name)
+	}
+	return metadata
+}
+
+func (id *Identity) decode() map[string]json.RawMessage {
+	if id.claims == nil {
+		return map[string]json.RawMessage{}
+	}
+	return id.claims(id.token)
+}
+
+// Format implements [fmt.Formatter]: issuer and user id, nothing else,
+// whatever the verb.
+func (id *Identity) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "%q of %q", id.UserID(), id.Issuer())
+}
+
+// LogValue implements [slog.LogValuer]: issuer and user id.
+func (id *Identity) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("issuer", id.Issuer()), slog.String("user", id.UserID()))
+}
+
+type identityKey struct{}
+
+// NewContext returns ctx with id, for FromContext.
+func NewContext(ctx context.Context, id *Identity) context.Context {
+	return context.WithValue(ctx, identityKey{}, id)
+}
+
+// FromContext returns the identity of the request that ctx belongs to, or nil
+// when no provider has verified one.
+func FromContext(ctx context.Context) *Identity {
+	id, _ := ctx.Value(identityKey{}).(*Identity)
+	return id
+}

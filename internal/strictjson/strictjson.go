@@ -1,0 +1,167 @@
+// Package strictjson reads JSON that a stranger wrote and that decides who
+// the stranger is: one value and nothing after it, valid UTF-8, no name twice
+// in one object at any depth, names compared byte by byte, depth bounded.
+//
+// Two parsers that disagree on any of these let one token mean two things.
+package strictjson
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// MaxDepth bounds the nesting of objects and arrays.
+const MaxDepth = 64
+
+// Errors of this package. They say what is wrong and where, but never quote
+// the input, which may hold what must not reach a log.
+var (
+	ErrDepth     = fmt.Errorf("nested deeper than %d", MaxDepth)
+	ErrNotObject = errors.New("not a JSON object")
+	ErrNotArray  = errors.New("not a JSON array")
+	ErrTrailing  = errors.New("data after the JSON value")
+	ErrDuplicate = errors.New("the same name twice in one object")
+)
+
+type decoder struct {
+	json *jsontext.Decoder
+	in   bytes.Buffer
+	name []byte
+}
+
+var decoders = sync.Pool{New: func() any {
+	return &decoder{json: jsontext.NewDecoder(bytes.NewReader(nil))}
+}}
+
+// Object calls member for each member of the object that data is, in order.
+// name is unescaped and valid during the call only; value is the undecoded
+// value, a part of data. The first error of member ends the reading.
+func Object(data []byte, member func(name, value []byte) error) error {
+	return read(data, '{', ErrNotObject, member)
+}
+
+// Array calls element for each element of the array that data is.
+func Array(data []byte, element func(value []byte) error) error {
+	return read(data, '[', ErrNotArray, func(_, value []byte) error { return element(value) })
+}
+
+func read(data []byte, open jsontext.Kind, otherKind error, item func(name, value []byte) error) error {
+	if tooDeep(data) {
+		return ErrDepth
+	}
+	d := decoders.Get().(*decoder)
+	defer func() {
+		d.in = bytes.Buffer{} // the pool must not keep the input alive
+		decoders.Put(d)
+	}()
+	d.in = *bytes.NewBuffer(data)
+	d.json.Reset(&d.in)
+
+	if d.json.PeekKind() != open {
+		if _, err := d.json.ReadToken(); err != nil {
+			return syntax(err)
+		}
+		return otherKind
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return syntax(err)
+	}
+	var closing jsontext.Kind = '}'
+	if open == '[' {
+		closing = ']'
+	}
+	for {
+		switch d.json.PeekKind() {
+		case closing:
+			if _, err := d.json.ReadToken(); err != nil {
+				return syntax(err)
+			}
+			if _, err := d.json.ReadToken(); !errors.Is(err, io.EOF) {
+				return ErrTrailing
+			}
+			return nil
+		default:
+			var name []byte
+			if open == '{' {
+				quoted, err := d.json.ReadValue()
+				if err != nil {
+					return syntax(err)
+				}
+				// The decoder's next read may overwrite what it returned.
+				if name, err = jsontext.AppendUnquote(d.name[:0], quoted); err != nil {
+					return syntax(err)
+				}
+				d.name = name
+			}
+			value, err := d.json.ReadValue()
+			if err != nil {
+				return syntax(err)
+			}
+			// The same bytes in data, which outlive the decoder's next read.
+			end := d.json.InputOffset()
+			if err := item(name, data[end-int64(len(value)):end]); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// String returns the string that value is. ok is false for any other kind.
+// The result may share memory with value.
+func String(value []byte) (s []byte, ok bool) {
+	if len(value) < 2 || value[0] != '"' {
+		return nil, false
+	}
+	if inner := value[1 : len(value)-1]; bytes.IndexByte(inner, '\\') < 0 {
+		return inner, true
+	}
+	s, err := jsontext.AppendUnquote(nil, value)
+	return s, err == nil
+}
+
+// IsNull reports whether value is null.
+func IsNull(value []byte) bool { return string(value) == "null" }
+
+// tooDeep bounds the nesting before the decoder, which recurses, sees it. A
+// document with few brackets in all cannot be deep, which spares nearly every
+// document the careful count.
+func tooDeep(data []byte) bool {
+	if bytes.Count(data, []byte{'{'})+bytes.Count(data, []byte{'['}) <= MaxDepth {
+		return false
+	}
+	depth, inString := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			if depth++; depth > MaxDepth {
+				return true
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return false
+}
+
+// syntax strips err of everything that it quotes from the input.
+func syntax(err error) error {
+	var s *jsontext.SyntacticError
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return ErrDuplicate
+	case errors.As(err, &s):
+		return fmt.Errorf("not valid JSON at byte %d", s.ByteOffset)
+	default:
+		return errors.New("not valid JSON")
+	}
+}

@@ -1,0 +1,109 @@
+package mcpauth
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// OriginConfig says under which names a server may be called and by pages of
+// which origins.
+type OriginConfig struct {
+	// PublicURL is the origin under which clients reach the server.
+	PublicURL string
+	// AllowedHosts are further values of the Host header, as "host" for any
+	// port or "host:port". The public host and, on a connection that came in
+	// over loopback, the loopback names are always allowed.
+	AllowedHosts []string
+	// AllowedOrigins are further origins, such as "https://app.example.com",
+	// whose pages may call the server. Its own origin always may.
+	AllowedOrigins []string
+}
+
+// CheckOrigin returns middleware that refuses, with 403, requests under a
+// name that is not the server's (which is how DNS rebinding reaches a local
+// server) and requests from pages of other origins (MCP specification,
+// transports, security). Requests without Origin pass: they come from
+// programs. The error is a *ConfigError with all faults.
+func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
+	var faults []Fault
+	public, fault := parseOrigin(c.PublicURL)
+	if fault != nil {
+		fault.Field = "PublicURL"
+		faults = append(faults, *fault)
+		public = &url.URL{}
+	}
+	hosts := map[string]bool{public.Host: true}
+	for i, h := range c.AllowedHosts {
+		if u, err := url.Parse("//" + h); err != nil || u.Host != h || u.Hostname() == "" || strings.Contains(h, "*") {
+			faults = append(faults, Fault{fmt.Sprintf("AllowedHosts[%d]", i), fmt.Sprintf("found %q", h), `"host" or "host:port"`})
+			continue
+		}
+		hosts[normalHost("", h)] = true
+	}
+	origins := map[string]bool{public.String(): true}
+	for i, o := range c.AllowedOrigins {
+		u, err := url.Parse(o)
+		if err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.Contains(o, "*") {
+			faults = append(faults, Fault{fmt.Sprintf("AllowedOrigins[%d]", i), fmt.Sprintf("found %q", o), `one origin, such as "https://app.example.com"`})
+			continue
+		}
+		origins[normalOrigin(u)] = true
+	}
+	if len(faults) > 0 {
+		return nil, &ConfigError{Package: "mcpauth", Faults: faults}
+	}
+
+	allowedHost := func(r *http.Request) bool {
+		host := normalHost(public.Scheme, r.Host)
+		name := host
+		if n, _, err := net.SplitHostPort(host); err == nil {
+			name = n
+		}
+		return hosts[host] || hosts[name] || loopbackName(name) && overLoopback(r)
+	}
+	allowedOrigin := func(r *http.Request) bool {
+		values := r.Header["Origin"]
+		if len(values) == 0 {
+			return true
+		}
+		u, err := url.Parse(values[0])
+		if len(values) > 1 || err != nil || u.Host == "" {
+			return false
+		}
+		origin := normalOrigin(u)
+		// A loopback server is its own origin under each loopback name.
+		own := u.Scheme == "http" && loopbackName(u.Hostname()) && u.Host == r.Host && overLoopback(r)
+		return origins[origin] || own
+	}
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case !allowedHost(r):
+				writeBody(w, http.StatusForbidden, "forbidden_host", "This server does not answer to the name in the Host header.")
+			case !allowedOrigin(r):
+				writeBody(w, http.StatusForbidden, "forbidden_origin", "Pages of this origin may not call this server.")
+			default:
+				next.ServeHTTP(w, r)
+			}
+		})
+	}, nil
+}
+
+func normalOrigin(u *url.URL) string {
+	scheme := strings.ToLower(u.Scheme)
+	return scheme + "://" + normalHost(scheme, u.Host)
+}
+
+// overLoopback reports whether the connection's near end is a loopback
+// address, as net/http recorded it.
+func overLoopback(r *http.Request) bool {
+	addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return false
+	}
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}

@@ -1,0 +1,62 @@
+package mcpauth
+
+import (
+	"context"
+	"net/http"
+	"strings"
+)
+
+// Request is the part of a request that a provider may look at.
+type Request struct {
+	// Header holds the request's headers. Providers only read it.
+	Header http.Header
+}
+
+// Provider says who sent a request.
+//
+// Authenticate returns the sender's identity, or an *Error; it never panics,
+// whatever the request holds. It is called for every request, concurrently,
+// and is expected to answer a credential that it has seen lately from memory.
+// A provider that needs another service bounds its own waiting and answers
+// ErrUnavailable when that service does not.
+type Provider interface {
+	Authenticate(ctx context.Context, r *Request) (*Identity, error)
+}
+
+// BearerToken returns the token of the Authorization header (RFC 6750,
+// section 2.1), which is the only place where a token is looked for. The
+// scheme is matched without regard to case and may be followed by several
+// spaces (RFC 9110, section 11.4).
+//
+// The *Error is ErrMissingCredential when there is no such header or it is of
+// another scheme, and ErrMalformedHeader when there are two or when the form
+// is wrong.
+func BearerToken(h http.Header) (string, error) {
+	values := h["Authorization"]
+	switch {
+	case len(values) > 1:
+		return "", errTwoHeaders
+	case len(values) == 0 || values[0] == "":
+		return "", errNoHeader
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		if strings.ContainsAny(scheme, "\t,=") {
+			return "", errHeaderForm
+		}
+		return "", errOtherScheme
+	}
+	token = strings.TrimLeft(token, " ")
+	// A token is long and this is on every request's way: IndexByte is quick.
+	if token == "" || strings.IndexByte(token, ' ') >= 0 || strings.IndexByte(token, '\t') >= 0 || strings.IndexByte(token, ',') >= 0 {
+		return "", errHeaderForm
+	}
+	return token, nil
+}
+
+var (
+	errNoHeader    = &Error{Code: ErrMissingCredential, Message: "No authorization header provided"}
+	errOtherScheme = &Error{Code: ErrMissingCredential, Message: "Unsupported authorization scheme. Expected: Bearer <token>"}
+	errHeaderForm  = &Error{Code: ErrMalformedHeader, Message: "Invalid authorization format. Expected: Bearer <token>"}
+	errTwoHeaders  = &Error{Code: ErrMalformedHeader, Message: "More than one authorization header. Expected: Bearer <token>, once"}
+)

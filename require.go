@@ -1,0 +1,131 @@
+package mcpauth
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Requirement says what a door asks for.
+type Requirement struct {
+	// Scopes must all be granted.
+	Scopes []string
+	// Resource is what the door protects; challenges point to its metadata.
+	// It may be nil.
+	Resource *Resource
+	// Logger takes a record of each refusal, with its cause; nil means
+	// slog.Default().
+	Logger *slog.Logger
+}
+
+// Require returns middleware that lets a request pass only with an identity
+// from p and the scopes of q. Handlers find the identity with [FromContext].
+// They do not find the credential: the Authorization header is taken off
+// their copy of the request.
+//
+// A refusal is answered as RFC 6750, section 3, and RFC 9728, section 5.1, ask
+// for: status, WWW-Authenticate, and {"error","error_description"} as JSON.
+func Require(p Provider, q Requirement) func(http.Handler) http.Handler {
+	logger := q.Logger
+	if logger == nil {
+		logger = slog.Default()
+	}
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			id, err := p.Authenticate(r.Context(), &Request{Header: r.Header})
+			switch {
+			case err != nil:
+			case id == nil:
+				err = errNoIdentity
+			case !id.HasScopes(q.Scopes...):
+				err = &Error{Code: ErrInsufficientScope, Message: "The token lacks a scope that this operation needs.", Scopes: q.Scopes}
+			}
+			if err != nil {
+				refusal := AsError(err)
+				logger.LogAttrs(r.Context(), slog.LevelInfo, "request refused",
+					slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("refusal", refusal))
+				writeRefusal(w, q, refusal)
+				return
+			}
+			clean := r.WithContext(NewContext(r.Context(), id))
+			clean.Header = maps.Clone(r.Header)
+			delete(clean.Header, "Authorization")
+			next.ServeHTTP(w, clean)
+		})
+	}
+}
+
+var errNoIdentity = errors.New("the provider returned neither an identity nor an error")
+
+func writeRefusal(w http.ResponseWriter, q Requirement, e *Error) {
+	status, oauth := e.status()
+	switch status {
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int((e.RetryAfter+time.Second-1)/time.Second))))
+	default:
+		scopes := e.Scopes
+		if scopes == nil {
+			scopes = q.Scopes
+		}
+		w.Header().Set("WWW-Authenticate", challenge(q.Resource, oauth, e.Message, scopes))
+	}
+	if oauth == "" {
+		oauth = "unauthorized"
+	}
+	writeBody(w, status, oauth, e.Message)
+}
+
+// challenge builds the Bearer challenge of RFC 6750, section 3, with the
+// resource_metadata of RFC 9728, section 5.1. Without a credential in the
+// request it carries no error (RFC 6750, section 3.1).
+func challenge(resource *Resource, oauth, description string, scopes []string) string {
+	var params []string
+	add := func(name, value string) {
+		if value != "" {
+			params = append(params, name+`="`+quotable(value)+`"`)
+		}
+	}
+	if oauth != "" {
+		add("error", oauth)
+		add("error_description", description)
+	}
+	add("scope", strings.Join(scopes, " "))
+	if resource != nil {
+		add("resource_metadata", resource.metadataURL)
+	}
+	if len(params) == 0 {
+		return "Bearer"
+	}
+	return "Bearer " + strings.Join(params, ", ")
+}
+
+// quotable keeps what RFC 6750, section 3, allows in a quoted parameter.
+func quotable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '"' || r == '\\':
+			return '\''
+		case r < 0x20 || r > 0x7e:
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func writeBody(w http.ResponseWriter, status int, code, description string) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	body := json.NewEncoder(w)
+	body.SetEscapeHTML(false) // "<token>" is for people to read
+	body.Encode(struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}{code, description})
+}

@@ -49,7 +49,7 @@ func Require(p Provider, q Requirement) func(http.Handler) http.Handler {
 				refusal := AsError(err)
 				logger.LogAttrs(r.Context(), slog.LevelInfo, "request refused",
 					slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("refusal", refusal))
-				writeRefusal(w, q, refusal)
+				q.Refuse(w, refusal)
 				return
 			}
 			clean := r.WithContext(NewContext(r.Context(), id))
@@ -62,7 +62,10 @@ func Require(p Provider, q Requirement) func(http.Handler) http.Handler {
 
 var errNoIdentity = errors.New("the provider returned neither an identity nor an error")
 
-func writeRefusal(w http.ResponseWriter, q Requirement, e *Error) {
+// Refuse answers a request with err as Require does. What is no *Error is
+// answered as ErrUnavailable.
+func (q Requirement) Refuse(w http.ResponseWriter, err error) {
+	e := AsError(err)
 	status, oauth := e.status()
 	switch status {
 	case http.StatusServiceUnavailable:

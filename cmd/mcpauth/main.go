@@ -1,0 +1,111 @@
+// Command mcpauth puts a verified user in front of MCP servers. This version
+// has the demonstration, and tools to make and check tokens.
+//
+// Exit codes: 0 success, 1 refused or failed, 2 wrong usage or configuration.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/mcpauth-go/mcpauth"
+)
+
+type commands struct {
+	Demo  demoCommand `cmd:"" help:"Show mcpauth at work: an issuer, two users and a notes server in one process."`
+	Token struct {
+		Mint   mintCommand   `cmd:"" help:"Make a signed token."`
+		Verify verifyCommand `cmd:"" help:"Check tokens as the server would, and say what is wrong with them."`
+	} `cmd:"" help:"Make and check tokens."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// streams is what a command reads and writes.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+const (
+	exitOK      = 0
+	exitRefused = 1
+	exitUsage   = 2
+)
+
+// errRefused ends a command that has already said what was refused.
+var errRefused = errors.New("refused")
+
+// usageError is a mistake in what the command was told.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// After the first signal the next one ends the process at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+func run(ctx context.Context, args []string, std streams) (code int) {
+	exited := -1
+	var cli commands
+	parser, err := kong.New(&cli,
+		kong.Name("mcpauth"),
+		kong.Description("A verified user in front of any MCP server."),
+		kong.UsageOnError(),
+		kong.Writers(std.out, std.err),
+		kong.Exit(func(code int) { exited = code }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(std),
+	)
+	if err != nil {
+		fmt.Fprintln(std.err, "mcpauth:", err)
+		return exitUsage
+	}
+	command, err := parser.Parse(args)
+	if exited >= 0 {
+		return exited // --help
+	}
+	if err != nil {
+		fmt.Fprintf(std.err, "mcpauth: %v\nTry \"mcpauth --help\".\n", err)
+		return exitUsage
+	}
+	err = command.Run()
+	var (
+		usage  usageError
+		config *mcpauth.ConfigError
+	)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errRefused):
+		return exitRefused
+	case errors.As(err, &usage), errors.As(err, &config):
+		fmt.Fprintln(std.err, "mcpauth:", err)
+		return exitUsage
+	default:
+		fmt.Fprintln(std.err, "mcpauth:", err)
+		return exitRefused
+	}
+}
+
+type versionCommand struct{}
+
+func (versionCommand) Run(std streams) error {
+	version := "(devel)"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		version = info.Main.Version
+	}
+	_, err := fmt.Fprintf(std.out, "mcpauth %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
+}

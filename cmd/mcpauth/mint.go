@@ -1,0 +1,96 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/mcpauth-go/mcpauth/internal/jwk"
+	"github.com/mcpauth-go/mcpauth/internal/jws"
+	"github.com/mcpauth-go/mcpauth/internal/mint"
+)
+
+type mintCommand struct {
+	Alg            string        `help:"Algorithm, such as ES256. Default: the key's usual one."`
+	Key            string        `xor:"key" required:"" type:"path" placeholder:"FILE" help:"Private key, PEM or JWK."`
+	SecretEnv      string        `xor:"key" required:"" placeholder:"VAR" help:"Environment variable with a shared secret."`
+	SecretEncoding string        `default:"raw" enum:"raw,base64,hex" help:"How the secret is written: raw, base64 or hex (${default})."`
+	Issuer         string        `required:"" help:"The token's \"iss\"."`
+	Audience       []string      `required:"" sep:"none" help:"The token's \"aud\". May be repeated."`
+	User           string        `required:"" help:"The user's id."`
+	UserClaim      string        `default:"userId" help:"Claim that holds the user's id (${default})."`
+	Claim          []string      `sep:"none" placeholder:"NAME=VALUE" help:"Further claim; a value that is JSON is taken as JSON. May be repeated."`
+	TTL            time.Duration `name:"ttl" default:"1h" help:"How long the token lives (${default}); negative for one that has expired."`
+	Kid            string        `help:"Key id for the header."`
+}
+
+func (c mintCommand) Run(std streams) error {
+	signer, err := c.signer()
+	if err != nil {
+		return usageError{err}
+	}
+	now := time.Now()
+	claims := map[string]any{
+		"iss": c.Issuer, "aud": c.Audience, c.UserClaim: c.User,
+		"iat": now.Unix(), "exp": now.Add(c.TTL).Unix(),
+	}
+	if len(c.Audience) == 1 {
+		claims["aud"] = c.Audience[0]
+	}
+	for _, pair := range c.Claim {
+		name, value, ok := strings.Cut(pair, "=")
+		if !ok || name == "" {
+			return usageError{fmt.Errorf("--claim %q is not NAME=VALUE", pair)}
+		}
+		claims[name] = value
+		if json.Valid([]byte(value)) {
+			claims[name] = json.RawMessage(value)
+		}
+	}
+	token, err := signer.Sign(claims)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(std.out, token)
+	return err
+}
+
+func (c mintCommand) signer() (*mint.Signer, error) {
+	alg, known := jws.ParseAlgorithm(c.Alg)
+	if c.Alg != "" && !known {
+		return nil, fmt.Errorf("--alg %q is none of %v", c.Alg, jws.Algorithms)
+	}
+	if c.SecretEnv != "" {
+		text, ok := os.LookupEnv(c.SecretEnv)
+		if !ok {
+			return nil, fmt.Errorf("environment variable %s is not set", c.SecretEnv)
+		}
+		secret, err := jwk.DecodeSecret([]byte(text), jwk.Encoding(c.SecretEncoding))
+		if err != nil {
+			return nil, fmt.Errorf("environment variable %s: %w", c.SecretEnv, err)
+		}
+		return named(c.SecretEnv)(mint.NewSigner(alg, secret, c.Kid))
+	}
+	data, err := os.ReadFile(c.Key)
+	if err != nil {
+		return nil, err
+	}
+	key, err := mint.ParsePrivateKey(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Key, err)
+	}
+	return named(c.Key)(mint.NewSigner(alg, key, c.Kid))
+}
+
+// named adds to an error what it is about.
+func named(source string) func(*mint.Signer, error) (*mint.Signer, error) {
+	return func(s *mint.Signer, err error) (*mint.Signer, error) {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("%s: %w", source, err))
+		}
+		return s, err
+	}
+}

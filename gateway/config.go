@@ -1,0 +1,175 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/upstream/inproc"
+)
+
+// The library's way to a server per user: see package inproc.
+type (
+	// Factory makes the server of a user.
+	Factory = inproc.Factory
+	// Call is what a Factory makes a server for.
+	Call = inproc.Call
+	// Instance is a server for one user.
+	Instance = inproc.Instance
+)
+
+// Config says what a Gateway serves and to whom. It is read once, by New.
+type Config struct {
+	// Provider says who the user is. Required. If it has the methods
+	// Start(context.Context) error and Close() error, the Gateway calls them.
+	Provider mcpauth.Provider
+	// Factory makes the servers. Required.
+	Factory Factory
+
+	// Addr is where Run listens. Default "127.0.0.1:8080". Beyond loopback,
+	// PublicURL is required.
+	Addr string
+	// PublicURL is the origin under which clients reach the gateway, such as
+	// "https://mcp.example.com". Default, on loopback: "http://" and Addr.
+	PublicURL string
+	// BasePath is where MCP is served. Default "/mcp"; "/" is the whole
+	// origin. Health is at BasePath + "/health" and "/health/ready".
+	BasePath string
+	// AllowedHosts and AllowedOrigins: see mcpauth.OriginConfig.
+	AllowedHosts   []string
+	AllowedOrigins []string
+
+	// RequiredScopes are those every request needs.
+	RequiredScopes []string
+	// AuthorizationServers are advertised in the resource metadata (RFC 9728).
+	// Default: the provider's issuers, where they are https URLs. With none,
+	// there is no metadata.
+	AuthorizationServers []string
+	// SupportedScopes are advertised there. Default RequiredScopes.
+	SupportedScopes []string
+
+	// MaxBodyBytes bounds a request body. Default 4 MiB.
+	MaxBodyBytes int64
+	// IdleTimeout ends a session, or a user's server, that has had no request
+	// and no open stream for that long. Default 30 minutes.
+	IdleTimeout time.Duration
+	// FactoryTimeout bounds one call of Factory. Default 30 s.
+	FactoryTimeout time.Duration
+	// ShutdownTimeout is how long Run waits for requests in progress once it
+	// is told to stop. Default 30 s.
+	ShutdownTimeout time.Duration
+
+	// Logger takes what happens. Default slog.Default().
+	Logger *slog.Logger
+}
+
+const (
+	defaultAddr         = "127.0.0.1:8080"
+	defaultBasePath     = "/mcp"
+	defaultMaxBodyBytes = 4 << 20
+)
+
+func (c Config) withDefaults() Config {
+	if c.Addr == "" {
+		c.Addr = defaultAddr
+	}
+	if c.PublicURL == "" && loopbackAddr(c.Addr) {
+		c.PublicURL = "http://" + c.Addr
+	}
+	if c.BasePath == "" {
+		c.BasePath = defaultBasePath
+	}
+	if c.MaxBodyBytes == 0 {
+		c.MaxBodyBytes = defaultMaxBodyBytes
+	}
+	for timeout, standard := range map[*time.Duration]time.Duration{
+		&c.IdleTimeout:     30 * time.Minute,
+		&c.FactoryTimeout:  30 * time.Second,
+		&c.ShutdownTimeout: 30 * time.Second,
+	} {
+		if *timeout == 0 {
+			*timeout = standard
+		}
+	}
+	if c.SupportedScopes == nil {
+		c.SupportedScopes = c.RequiredScopes
+	}
+	if named, ok := c.Provider.(interface{ Issuers() []string }); ok && c.AuthorizationServers == nil {
+		for _, issuer := range named.Issuers() {
+			if u, err := url.Parse(issuer); err == nil && u.Scheme == "https" && u.Host != "" {
+				c.AuthorizationServers = append(c.AuthorizationServers, issuer)
+			}
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// faults returns everything that is wrong with c, apart from what the parts
+// that it is made of find themselves.
+func (c Config) faults() []mcpauth.Fault {
+	var faults []mcpauth.Fault
+	add := func(field, problem, expected string) {
+		faults = append(faults, mcpauth.Fault{Field: field, Problem: problem, Expected: expected})
+	}
+	if c.Provider == nil {
+		add("Provider", "missing", "a provider, such as one of jwt.New")
+	}
+	if c.Factory == nil {
+		add("Factory", "missing", "a function that makes a user's server")
+	}
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
+		add("Addr", fmt.Sprintf("found %q", c.Addr), `"host:port"`)
+	} else if c.PublicURL == "" {
+		add("PublicURL", fmt.Sprintf("missing, while Addr %q is beyond loopback", c.Addr), `the origin that clients see, such as "https://mcp.example.com"`)
+	} else if loopbackAddr(c.Addr) && strings.HasSuffix(c.Addr, ":0") && c.PublicURL == "http://"+c.Addr {
+		add("PublicURL", fmt.Sprintf("missing, while Addr %q leaves the port open", c.Addr), "a fixed port, or a PublicURL")
+	}
+	if c.MaxBodyBytes < 0 {
+		add("MaxBodyBytes", fmt.Sprintf("found %d", c.MaxBodyBytes), "a positive number of bytes")
+	}
+	for _, d := range []struct {
+		field string
+		value time.Duration
+	}{{"IdleTimeout", c.IdleTimeout}, {"FactoryTimeout", c.FactoryTimeout}, {"ShutdownTimeout", c.ShutdownTimeout}} {
+		if d.value < 0 {
+			add(d.field, fmt.Sprintf("found %s", d.value), "a positive duration")
+		}
+	}
+	return faults
+}
+
+// partFields are the settings that a part knows by another name.
+var partFields = strings.NewReplacer("Path", "BasePath", "Scopes[", "SupportedScopes[")
+
+// collect adds the faults of err, a part's *mcpauth.ConfigError, to faults.
+func collect(faults []mcpauth.Fault, err error) []mcpauth.Fault {
+	var part *mcpauth.ConfigError
+	if errors.As(err, &part) {
+		for _, f := range part.Faults {
+			f.Field = partFields.Replace(f.Field)
+			// Parts share some settings; one mention is enough.
+			if !slices.ContainsFunc(faults, func(g mcpauth.Fault) bool { return g.Field == f.Field }) {
+				faults = append(faults, f)
+			}
+		}
+	}
+	return faults
+}
+
+func loopbackAddr(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,227 @@
+package inproc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+	"weak"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"golang.org/x/sync/singleflight"
+)
+
+// instance is a server for one user, with who uses it now.
+type instance struct {
+	principal string
+	made      Instance
+	session   atomic.Pointer[mcp.ServerSession] // nil outside of sessions
+
+	mu        sync.Mutex
+	uses      int
+	idleSince time.Time
+	taken     bool // on its way out
+}
+
+// acquire marks one more use. It fails for an instance on its way out.
+func (in *instance) acquire() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.taken {
+		return false
+	}
+	in.uses++
+	return true
+}
+
+func (in *instance) release() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.uses--
+	in.idleSince = time.Now()
+}
+
+// take marks the instance as on its way out, if it has been idle for long
+// enough.
+func (in *instance) take(idle time.Duration) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.taken || in.uses > 0 || time.Since(in.idleSince) < idle {
+		return false
+	}
+	in.taken = true
+	return true
+}
+
+// pool holds the live instances.
+type pool struct {
+	flight singleflight.Group
+
+	mu       sync.Mutex
+	users    map[string]*instance // by principal
+	sessions map[string]*instance // by session id
+	closed   bool
+}
+
+func newPool() pool {
+	return pool{users: map[string]*instance{}, sessions: map[string]*instance{}}
+}
+
+var errClosed = errors.New("inproc: shutting down")
+
+// user returns the instance of principal, in use, made by create if there is
+// none. Many requests at once make one. The making is theirs in common: it
+// goes on when the one that began it leaves. What is made too late, after the
+// pool has closed, goes to discard.
+func (p *pool) user(ctx context.Context, principal string, create func(context.Context) (*instance, error), discard func(*instance)) (*instance, error) {
+	for {
+		p.mu.Lock()
+		in, closed := p.users[principal], p.closed
+		p.mu.Unlock()
+		if closed {
+			return nil, errClosed
+		}
+		if in != nil && in.acquire() {
+			return in, nil
+		}
+		made := p.flight.DoChan(principal, func() (any, error) {
+			if p.hasUser(principal) {
+				return nil, nil // made while this request was on its way here
+			}
+			in, err := create(context.WithoutCancel(ctx))
+			if err != nil {
+				return nil, err
+			}
+			in.release()
+			p.mu.Lock()
+			closed := p.closed
+			if !closed {
+				p.users[principal] = in
+			}
+			p.mu.Unlock()
+			if closed {
+				discard(in)
+			}
+			return nil, nil
+		})
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case result := <-made:
+			if result.Err != nil {
+				return nil, result.Err
+			}
+		}
+	}
+}
+
+func (p *pool) hasUser(principal string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.users[principal] != nil
+}
+
+// session returns the instance of a session of principal's, in use, or nil if
+// principal has no such session.
+func (p *pool) session(id, principal string) *instance {
+	p.mu.Lock()
+	in := p.sessions[id]
+	p.mu.Unlock()
+	if in == nil || in.principal != principal || !in.acquire() {
+		return nil
+	}
+	return in
+}
+
+// addSession makes a session known. It reports false if the id is taken.
+func (p *pool) addSession(id string, in *instance) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.sessions[id] != nil || p.closed {
+		return false
+	}
+	p.sessions[id] = in
+	return true
+}
+
+func (p *pool) removeSession(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.sessions, id)
+}
+
+func (p *pool) stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Stats{Sessions: len(p.sessions), Users: len(p.users)}
+}
+
+// takeIdle returns the instances that have been idle for too long, which
+// nobody else can get from then on.
+func (p *pool) takeIdle(idle time.Duration) []*instance {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []*instance
+	for _, live := range []map[string]*instance{p.users, p.sessions} {
+		for key, in := range live {
+			if in.take(idle) {
+				delete(live, key)
+				out = append(out, in)
+			}
+		}
+	}
+	return out
+}
+
+// takeAll closes the pool and returns what it held.
+func (p *pool) takeAll() []*instance {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	var out []*instance
+	for _, live := range []map[string]*instance{p.users, p.sessions} {
+		for _, in := range live {
+			out = append(out, in)
+		}
+		clear(live)
+	}
+	return out
+}
+
+// owners remembers which principal each server was given to, for as long as
+// the server exists: a factory that hands one user's server to another is
+// found out even when the first has long been gone.
+type owners struct {
+	mu sync.Mutex
+	of map[weak.Pointer[mcp.Server]]string
+}
+
+// claim records that server belongs to principal and reports whether this is
+// the first time.
+func (o *owners) claim(server *mcp.Server, principal string) (first bool, err error) {
+	key := weak.Make(server)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	owner, known := o.of[key]
+	if !known {
+		if o.of == nil {
+			o.of = map[weak.Pointer[mcp.Server]]string{}
+		}
+		o.of[key] = principal
+		runtime.AddCleanup(server, o.forget, key)
+		return true, nil
+	}
+	if owner != principal {
+		return false, fmt.Errorf("inproc: the factory returned one server for two users: each needs a server of their own")
+	}
+	return false, nil
+}
+
+func (o *owners) forget(key weak.Pointer[mcp.Server]) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.of, key)
+}

@@ -48,10 +48,14 @@ type IdentityFields struct {
 
 // NewIdentity returns the identity of a verified user. It is for providers.
 func NewIdentity(f IdentityFields) *Identity {
+	principal, subject := f.Issuer+"\x00"+f.UserID, f.Subject
+	if subject == f.UserID {
+		subject = principal[len(f.Issuer)+1:] // one string less to keep
+	}
 	return &Identity{
-		principal:   f.Issuer + "\x00" + f.UserID,
+		principal:   principal,
 		issuerLen:   len(f.Issuer),
-		subject:     f.Subject,
+		subject:     subject,
 		scopes:      f.Scopes,
 		expiry:      f.Expiry,
 		token:       f.Token,

@@ -41,13 +41,13 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 			faults = append(faults, Fault{fmt.Sprintf("AllowedHosts[%d]", i), fmt.Sprintf("found %q", h), `"host" or "host:port"`})
 			continue
 		}
-		hosts[normalHost("", h)] = true
+		hosts[normalHost(public.Scheme, h)] = true
 	}
 	origins := map[string]bool{public.String(): true}
 	for i, o := range c.AllowedOrigins {
 		u, err := url.Parse(o)
 		if err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.Contains(o, "*") {
-			faults = append(faults, Fault{fmt.Sprintf("AllowedOrigins[%d]", i), fmt.Sprintf("found %q", o), `one origin, such as "https://app.example.com"`})
+			faults = append(faults, Fault{fmt.Sprintf("AllowedOrigins[%d]", i), found(o), `one origin, such as "https://app.example.com"`})
 			continue
 		}
 		origins[normalOrigin(u)] = true
@@ -70,7 +70,7 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 			return true
 		}
 		u, err := url.Parse(values[0])
-		if len(values) > 1 || err != nil || u.Host == "" {
+		if len(values) > 1 || err != nil || u.Host == "" || u.User != nil || u.Path != "" {
 			return false
 		}
 		origin := normalOrigin(u)

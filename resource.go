@@ -49,7 +49,7 @@ func NewResource(c ResourceConfig) (*Resource, error) {
 	}
 	for i, as := range c.AuthorizationServers {
 		if u, err := url.Parse(as); err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || !secureOrLoopback(u) {
-			faults = append(faults, Fault{fmt.Sprintf("AuthorizationServers[%d]", i), fmt.Sprintf("found %q", as),
+			faults = append(faults, Fault{fmt.Sprintf("AuthorizationServers[%d]", i), found(as),
 				"an https URL without query and fragment (http for a loopback host)"})
 		}
 	}
@@ -133,13 +133,25 @@ func parseOrigin(text string) (*url.URL, *Fault) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Host == "" || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https"):
-		return nil, &Fault{Problem: fmt.Sprintf("found %q", text), Expected: expected}
+		return nil, &Fault{Problem: found(text), Expected: expected}
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		return nil, &Fault{Problem: fmt.Sprintf("found %q", u.Redacted()), Expected: expected}
+		return nil, &Fault{Problem: found(text), Expected: expected}
 	case !secureOrLoopback(u):
-		return nil, &Fault{Problem: fmt.Sprintf("found %q", text), Expected: "https, since tokens travel there (plain http is for loopback hosts only)"}
+		return nil, &Fault{Problem: found(text), Expected: "https, since tokens travel there (plain http is for loopback hosts only)"}
 	}
 	return &url.URL{Scheme: u.Scheme, Host: normalHost(u.Scheme, u.Host)}, nil
+}
+
+// found quotes a URL that an operator wrote, without the password that it may
+// hold.
+func found(text string) string {
+	if u, err := url.Parse(text); err == nil {
+		return fmt.Sprintf("found %q", u.Redacted())
+	}
+	if _, host, ok := strings.Cut(text, "@"); ok {
+		text = "…@" + host
+	}
+	return fmt.Sprintf("found %q", text)
 }
 
 // normalHost returns host in lower case, without a port that the scheme

@@ -10,8 +10,10 @@ import (
 
 const (
 	// entryOverhead is what an accepted token takes beside its own bytes: the
-	// entry, the identity and the caches' own records.
-	entryOverhead = 512
+	// entry with the identity, the caches' own records, and the identity's
+	// strings as far as they are of ordinaryStrings.
+	entryOverhead   = 512
+	ordinaryStrings = 128
 
 	refusalTTL  = 10 * time.Second
 	maxRefusals = 8192
@@ -77,9 +79,9 @@ func (a *accepted) get(token string, now instant) (*entry, bool) {
 	return e, ok && now.mono < e.until
 }
 
-func (a *accepted) put(token string, e *entry, now instant) {
+func (a *accepted) put(e *entry, now instant) {
 	e.until = now.mono + a.ttl
-	a.Set(token, e)
+	a.Set(e.identity.Token().Reveal(), e)
 }
 
 // latest maps principals to the entry of their token that ends last.
@@ -105,7 +107,7 @@ func (l *latest) put(e *entry) {
 // outlasts reports whether e is to be preferred to other: a token of keys that
 // are gone is worth nothing.
 func (e *entry) outlasts(other *entry) bool {
-	return e.end > other.end || other.issuer.keys.Load() != other.keys
+	return e.end > other.end || !other.keys.current()
 }
 
 // left returns how long e can still be good.

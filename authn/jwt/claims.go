@@ -105,7 +105,7 @@ func readClaims(payload []byte, iss *issuer) (claims, error) {
 	return c, err
 }
 
-func text(name, value []byte) ([]byte, error) {
+func text[Name string | []byte](name Name, value []byte) ([]byte, error) {
 	s, ok := strictjson.String(value)
 	if !ok {
 		return nil, fmt.Errorf("%q is not a string", name)
@@ -183,18 +183,17 @@ func foldVariant(name []byte, userIDClaim string) string {
 // of "scp", which some issuers write, as a string or as an array; separated by
 // spaces.
 func (c *claims) scopeText() ([]byte, error) {
-	if c.scope != nil {
-		return text([]byte("scope"), c.scope)
-	}
-	if len(c.scp) == 0 || c.scp[0] != '[' {
-		if c.scp == nil {
-			return nil, nil
-		}
-		return text([]byte("scp"), c.scp)
+	switch {
+	case c.scope != nil:
+		return text("scope", c.scope)
+	case c.scp == nil:
+		return nil, nil
+	case c.scp[0] != '[':
+		return text("scp", c.scp)
 	}
 	var all []byte
 	err := strictjson.Array(c.scp, func(value []byte) error {
-		s, err := text([]byte("scp"), value)
+		s, err := text("scp", value)
 		all = append(append(all, s...), ' ')
 		return err
 	})
@@ -204,19 +203,17 @@ func (c *claims) scopeText() ([]byte, error) {
 var errNoIssuerClaim = errors.New(`no "iss"`)
 
 // peekIssuer reads "iss" from a payload that nobody has verified yet, to find
-// the keys to verify it with.
+// the keys to verify it with. A stranger's payload is worth no more than that:
+// it is read properly when its signature is found good.
 func peekIssuer(payload []byte) ([]byte, error) {
-	var iss []byte
-	err := strictjson.Object(payload, func(name, value []byte) (err error) {
-		if string(name) == "iss" {
-			iss, err = text(name, value)
-		}
-		return err
-	})
-	if err == nil && iss == nil {
-		err = errNoIssuerClaim
+	value, err := strictjson.Peek(payload, "iss")
+	if err != nil {
+		return nil, err
 	}
-	return iss, err
+	if value == nil {
+		return nil, errNoIssuerClaim
+	}
+	return text("iss", value)
 }
 
 // validUserID refuses ids that could not be told apart, or forge a line, where

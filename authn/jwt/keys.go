@@ -112,65 +112,67 @@ func file(form form, path string) KeySource {
 // issuer is a configured issuer with its keys as they are now.
 type issuer struct {
 	Issuer
-	keys atomic.Pointer[keys]
+	keys   atomic.Pointer[keys]
+	scopes atomic.Pointer[scopes] // those of the last good token
 }
 
 // keys is one state of an issuer's keys. A result is good as long as the
 // issuer still points to the state that it was verified with.
 type keys struct {
+	issuer *issuer
 	set    *jwk.Set
 	digest [sha256.Size]byte // of the sources
 }
+
+// current reports whether k is still the state of its issuer's keys.
+func (k *keys) current() bool { return k.issuer.keys.Load() == k }
 
 // load reads all sources. It returns the issuer's present keys when nothing
 // has changed.
 func (iss *issuer) load(field string) (*keys, []mcpauth.Fault) {
 	var (
-		faults []mcpauth.Fault
-		all    []jwk.Key
-		texts  [][]byte
-		digest = sha256.New()
+		faults   []mcpauth.Fault
+		readable = map[int][]byte{}
+		digest   = sha256.New()
+		next     = &keys{issuer: iss}
 	)
+	at := func(i int) string { return fmt.Sprintf("%s.Keys[%d]", field, i) }
 	for i, source := range iss.Keys {
-		at := fmt.Sprintf("%s.Keys[%d]", field, i)
 		if source.form == formNone {
-			faults = append(faults, mcpauth.Fault{Field: at, Problem: "empty", Expected: "a source made by SecretEnv, PEMFile, JWKSFile or another function of this package"})
+			faults = append(faults, mcpauth.Fault{Field: at(i), Problem: "empty", Expected: "a source made by SecretEnv, PEMFile, JWKSFile or another function of this package"})
 			continue
 		}
 		if source.encoding != "" && source.form != formSecret {
-			faults = append(faults, mcpauth.Fault{Field: at, Problem: fmt.Sprintf("%s: an encoding is given", source.name), Expected: "an encoding with secrets only"})
+			faults = append(faults, mcpauth.Fault{Field: at(i), Problem: source.name + ": an encoding is given", Expected: "an encoding with secrets only"})
 		}
 		text, err := source.read()
 		if err != nil {
-			faults = append(faults, mcpauth.Fault{Field: at, Problem: fmt.Sprintf("%s: %v", source.name, err), Expected: "something that can be read"})
+			faults = append(faults, mcpauth.Fault{Field: at(i), Problem: fmt.Sprintf("%s: %v", source.name, err), Expected: "something that can be read"})
 			continue
 		}
+		readable[i] = text
 		fmt.Fprintf(digest, "%d:", len(text))
 		digest.Write(text)
-		texts = append(texts, text)
 	}
-	if len(faults) > 0 {
-		return nil, faults
-	}
-	next := &keys{}
 	digest.Sum(next.digest[:0])
-	if present := iss.keys.Load(); present != nil && present.digest == next.digest {
+	if present := iss.keys.Load(); len(faults) == 0 && present != nil && present.digest == next.digest {
 		return present, nil
 	}
 
+	var all []jwk.Key
 	for i, source := range iss.Keys {
-		at := fmt.Sprintf("%s.Keys[%d]", field, i)
-		parsed, errs := source.parse(texts[i], iss.Algorithms)
+		text, ok := readable[i]
+		if !ok {
+			continue
+		}
+		parsed, errs := source.parse(text, iss.Algorithms)
 		for _, err := range errs {
-			faults = append(faults, mcpauth.Fault{Field: at, Problem: fmt.Sprintf("%s: %v", source.name, err)})
+			faults = append(faults, mcpauth.Fault{Field: at(i), Problem: fmt.Sprintf("%s: %v", source.name, err)})
 		}
 		for _, k := range parsed {
 			k.Label = source.name + ", " + k.Label
 			all = append(all, k)
 		}
-	}
-	if len(faults) > 0 {
-		return nil, faults
 	}
 	set, errs := jwk.NewSet(all)
 	for _, err := range errs {

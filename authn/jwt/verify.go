@@ -2,6 +2,7 @@ package jwt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -36,13 +37,12 @@ func (p *Provider) Verify(_ context.Context, token string) (*mcpauth.Identity, e
 			fmt.Errorf("%d bytes, the limit is %d", len(token), p.config.MaxTokenSize))
 	}
 	if p.accepted == nil {
-		e, err := p.verify(token)
-		return admit(e, err, p.now())
+		return p.verifyAnew(token)
 	}
 	now := p.now()
 	if e, ok := p.accepted.get(token, now); ok {
-		if err := e.check(now); err != errKeysChanged {
-			return admit(e, err, now)
+		if id, err := admit(e, nil, now); err != errKeysChanged {
+			return id, err
 		}
 	}
 	if p.refused != nil {
@@ -51,12 +51,21 @@ func (p *Provider) Verify(_ context.Context, token string) (*mcpauth.Identity, e
 		}
 	}
 	e, err := p.verifyOnce(token)
-	id, err := admit(e, err, p.now())
-	if err == errKeysChanged {
-		e, err := p.verify(token)
-		return admit(e, err, p.now())
+	if id, err := admit(e, err, p.now()); err != errKeysChanged {
+		return id, err
 	}
-	return id, err
+	return p.verifyAnew(token)
+}
+
+// verifyAnew verifies a token, and does so again if the keys change meanwhile.
+func (p *Provider) verifyAnew(token string) (*mcpauth.Identity, error) {
+	for {
+		now := p.now()
+		e, err := p.verify(token, now)
+		if id, err := admit(e, err, now); err != errKeysChanged {
+			return id, err
+		}
+	}
 }
 
 // verifyOnce verifies a new token once for many requests that bring it at the
@@ -66,11 +75,16 @@ func (p *Provider) verifyOnce(token string) (*entry, error) {
 	verify := func() (any, error) {
 		own = true
 		generation := p.generation.Load()
-		e, err := p.verify(token)
+		now := p.now()
+		// Another flight may have landed since the look into the cache.
+		if e, ok := p.accepted.get(token, now); ok && e.check(now) == nil {
+			return e, nil
+		}
+		e, err := p.verify(token, now)
 		if err == nil {
-			p.accepted.put(strings.Clone(token), e, p.now())
+			p.accepted.put(e, now)
 		} else if p.refused != nil && lasting(err) {
-			p.refused.put(token, err, generation, p.now())
+			p.refused.put(token, err, generation, now)
 		}
 		return e, err
 	}
@@ -80,7 +94,7 @@ func (p *Provider) verifyOnce(token string) (*entry, error) {
 	if e, _ := result.(*entry); own || err == nil && e.identity.Token().Reveal() == token {
 		return e, err
 	}
-	return p.verify(token)
+	return p.verify(token, p.now())
 }
 
 // admit turns an entry into an answer for this moment.
@@ -91,26 +105,26 @@ func admit(e *entry, err error, now instant) (*mcpauth.Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.identity, nil
+	return &e.identity, nil
 }
 
 // entry is a verified token: the identity that it proves, and all that
-// decides whether it still does.
+// decides whether it still does. There is one for each live token, so its
+// size counts: 160 bytes, a size class of the allocator.
 type entry struct {
-	identity  *mcpauth.Identity
-	issuer    *issuer
+	identity  mcpauth.Identity
 	keys      *keys         // the state of the issuer's keys that verified it
 	notBefore int64         // the first second at which it is good
 	end       int64         // the first second at which it no longer is
 	until     time.Duration // how long it is answered from the cache, on the monotonic clock
-	size      int           // bytes of the token
+	size      int           // bytes of the token and of extraordinary strings
 }
 
 // check is the one judgement of whether a verified token is good now. It is
 // made of new results and of cached ones alike.
 func (e *entry) check(now instant) error {
 	switch {
-	case e.issuer.keys.Load() != e.keys:
+	case !e.keys.current():
 		return errKeysChanged
 	case now.wall >= e.end:
 		return errExpired
@@ -137,7 +151,7 @@ var scratches = sync.Pool{New: func() any {
 }}
 
 // verify does the whole work on a token, without any cache.
-func (p *Provider) verify(token string) (*entry, error) {
+func (p *Provider) verify(token string, now instant) (*entry, error) {
 	s := scratches.Get().(*scratch)
 	defer scratches.Put(s)
 	s.token = append(s.token[:0], token...)
@@ -190,7 +204,7 @@ func (p *Provider) verify(token string) (*entry, error) {
 		return good
 	})
 	if tried == 0 {
-		return nil, p.unknownKey(iss, header, parsed, s)
+		return nil, unknownKey(iss, header, parsed, s, now)
 	}
 	if !good {
 		return nil, errBadSignature
@@ -207,8 +221,8 @@ func (p *Provider) verify(token string) (*entry, error) {
 	if err != nil {
 		return nil, malformed(err)
 	}
-	e := &entry{issuer: iss, keys: k, size: len(token)}
-	if err := iss.judge(&c, e, p.now()); err != nil {
+	e := &entry{keys: k}
+	if err := iss.judge(&c, e, now); err != nil {
 		return nil, err
 	}
 	if len(c.userID) == 0 {
@@ -217,28 +231,48 @@ func (p *Provider) verify(token string) (*entry, error) {
 	if !validUserID(c.userID) {
 		return nil, malformed(fmt.Errorf("control characters in %q", iss.UserIDClaim))
 	}
-	scopes, err := c.scopeText()
+	scopeText, err := c.scopeText()
 	if err != nil {
 		return nil, malformed(err)
 	}
 
-	// One piece of memory for all that is kept of the claims. The token is
-	// copied, since what it is a part of may be larger.
-	s.kept = append(append(append(s.kept[:0], c.userID...), c.subject...), scopes...)
-	kept, user, subject := string(s.kept), len(c.userID), len(c.userID)+len(c.subject)
-	e.identity = mcpauth.NewIdentity(mcpauth.IdentityFields{
+	// The token is copied, since what it is a part of may be larger.
+	scopes := iss.splitScopes(scopeText)
+	s.kept = append(append(s.kept[:0], c.userID...), c.subject...)
+	kept, user := string(s.kept), len(c.userID)
+	e.identity = *mcpauth.NewIdentity(mcpauth.IdentityFields{
 		Issuer:      iss.Name,
 		UserID:      kept[:user],
-		Subject:     kept[user:subject],
-		Scopes:      strings.Fields(kept[subject:]),
+		Subject:     kept[user:],
+		Scopes:      scopes.list,
 		Expiry:      time.Unix(e.end, 0),
 		Token:       mcpauth.NewSecret(strings.Clone(token)),
 		UserIDClaim: iss.UserIDClaim,
 		Claims:      decodeClaims,
 	})
+	e.size = len(token) + max(0, len(e.identity.Principal())+len(kept)+scopes.size()-ordinaryStrings)
 	p.latest.put(e)
 	return e, nil
 }
+
+// scopes is a granted set. The users of an issuer mostly have the same, which
+// then is kept once for all of them.
+type scopes struct {
+	text string
+	list []string
+}
+
+func (iss *issuer) splitScopes(text []byte) *scopes {
+	if last := iss.scopes.Load(); last != nil && last.text == string(text) {
+		return last
+	}
+	s := &scopes{text: string(text)}
+	s.list = strings.FieldsFunc(s.text, func(r rune) bool { return r == ' ' })
+	iss.scopes.Store(s)
+	return s
+}
+
+func (s *scopes) size() int { return len(s.text) + len(s.list)*16 }
 
 func (s *scratch) decodePayload(t jws.Token) ([]byte, error) {
 	payload, err := t.Payload(s.payload)
@@ -316,7 +350,7 @@ func (iss *issuer) judge(c *claims, e *entry, now instant) error {
 // unknownKey refuses a token whose key iss does not have. The payload is not
 // to be trusted, but a token which says that it is another issuer's, or out
 // of date, is better refused with that.
-func (p *Provider) unknownKey(iss *issuer, h jws.Header, t jws.Token, s *scratch) error {
+func unknownKey(iss *issuer, h jws.Header, t jws.Token, s *scratch, now instant) error {
 	unknown := refuse(mcpauth.ErrUnknownKey, "unknown signing key",
 		fmt.Errorf("issuer %q has no %s key with kid %.64q", iss.Name, h.Algorithm, h.KeyID))
 	payload, err := s.decodePayload(t)
@@ -327,7 +361,7 @@ func (p *Provider) unknownKey(iss *issuer, h jws.Header, t jws.Token, s *scratch
 	if err != nil {
 		return malformed(err)
 	}
-	if err := iss.judge(&c, &entry{}, p.now()); err != nil {
+	if err := iss.judge(&c, &entry{}, now); err != nil {
 		return err
 	}
 	return unknown
@@ -355,9 +389,10 @@ var (
 	errExpired      = &mcpauth.Error{Code: mcpauth.ErrExpired, Message: "JWT token has expired. Please refresh your token."}
 	errNotYetValid  = refuse(mcpauth.ErrNotYetValid, "the token is not valid yet", nil)
 	errBadSignature = refuse(mcpauth.ErrBadSignature, "invalid signature", nil)
-	// errKeysChanged is what a new result gets when the keys change under it.
-	errKeysChanged = &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "The server has just changed its keys. Please try again."}
 
-	errNoType = fmt.Errorf(`no "typ" in the header`)
-	errBound  = fmt.Errorf(`"cnf": the token is bound to a key of the client's, whose proof is not supported`)
+	// errKeysChanged asks for another verification. It never leaves here.
+	errKeysChanged = errors.New("the issuer's keys have changed")
+
+	errNoType = errors.New(`no "typ" in the header`)
+	errBound  = errors.New(`"cnf": the token is bound to a key of the client's, whose proof is not supported`)
 )

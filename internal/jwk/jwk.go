@@ -209,6 +209,9 @@ func (m members) material() (any, error) {
 		if m.k == nil {
 			return nil, lacks(`"k"`)
 		}
+		if kind := publicForm(m.k); kind != "" {
+			return nil, fmt.Errorf(`"k" holds %s, not a shared secret`, kind)
+		}
 		if known := wellKnown(m.k); known != "" {
 			return nil, errors.New(known)
 		}

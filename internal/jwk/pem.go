@@ -30,6 +30,10 @@ func ParsePEM(data []byte, algorithms []jws.Algorithm) ([]Key, []error) {
 		if block == nil {
 			return keys, append(faults, fmt.Errorf("%s: not PEM", label))
 		}
+		if consumed := rest[:len(rest)-len(after)]; bytes.Count(consumed, []byte("-----BEGIN ")) > 1 {
+			// Decode passes over what it cannot read.
+			faults = append(faults, fmt.Errorf("%s: a block that is not PEM comes before it", label))
+		}
 		rest = after
 		key, err := fromBlock(block, algorithms)
 		if err != nil {

@@ -48,8 +48,9 @@ func ParseSecret(text []byte, encoding Encoding, algorithms []jws.Algorithm) (Ke
 // secret.
 func DecodeSecret(text []byte, encoding Encoding) ([]byte, error) {
 	// Editors and "echo" end a file with one line break.
-	text = bytes.TrimSuffix(text, []byte("\n"))
-	text = bytes.TrimSuffix(text, []byte("\r"))
+	if line, ended := bytes.CutSuffix(text, []byte("\n")); ended {
+		text = bytes.TrimSuffix(line, []byte("\r"))
+	}
 	if len(text) == 0 {
 		return nil, errors.New("the secret is empty")
 	}
@@ -83,6 +84,14 @@ func DecodeSecret(text []byte, encoding Encoding) ([]byte, error) {
 // publicForm says which form of key, rather than of secret, data has; "" if
 // none.
 func publicForm(data []byte) string {
+	if kind := form(data); kind != "" {
+		return kind
+	}
+	// Environment variables often hold such a document in base64.
+	return form(decodeBase64(bytes.TrimSpace(data)))
+}
+
+func form(data []byte) string {
 	trimmed := bytes.TrimSpace(data)
 	if bytes.Contains(trimmed, []byte("-----BEGIN")) {
 		return "a PEM document"
@@ -90,11 +99,13 @@ func publicForm(data []byte) string {
 	if block, _ := pem.Decode(trimmed); block != nil {
 		return "a PEM document"
 	}
-	if isDER(data) || isDER(decodeBase64(trimmed)) {
+	if isDER(data) {
 		return "a key or certificate in DER"
 	}
-	if bytes.HasPrefix(trimmed, []byte("ssh-")) || bytes.HasPrefix(trimmed, []byte("ecdsa-sha2-")) {
-		return "an SSH key"
+	for _, prefix := range []string{"ssh-", "sk-ssh-", "ecdsa-sha2-", "sk-ecdsa-sha2-", "---- BEGIN SSH2"} {
+		if bytes.HasPrefix(trimmed, []byte(prefix)) {
+			return "an SSH key"
+		}
 	}
 	isJWK := false
 	if strictjson.Object(trimmed, func(name, _ []byte) error {
@@ -164,7 +175,8 @@ var published = [][]byte{
 // wellKnown says why everybody knows secret; "" if it is not known to be.
 func wellKnown(secret []byte) string {
 	for _, p := range published {
-		if bytes.Equal(secret, p) {
+		decoded, _ := hex.DecodeString(string(p))
+		if bytes.Equal(secret, p) || bytes.Equal(decodeBase64(secret), p) || len(decoded) > 0 && bytes.Equal(secret, decoded) {
 			return "this secret is published as an example: generate one of your own, such as with: openssl rand -base64 48"
 		}
 	}

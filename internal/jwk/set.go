@@ -56,13 +56,17 @@ func (s *Set) Serves(alg jws.Algorithm) bool { return s.algorithms[alg] }
 // (nil for none) may be signed with, MaxCandidates at most, until try returns
 // true. It reports how many it called.
 func (s *Set) Candidates(alg jws.Algorithm, kid []byte, try func(*Key) bool) (tried int) {
-	for i := range s.keys {
-		k := &s.keys[i]
-		if k.Algorithm() != alg || kid != nil && k.ID != "" && k.ID != string(kid) {
-			continue
-		}
-		if tried++; try(k) || tried == MaxCandidates {
-			break
+	// The key that the token names first, so that the bound cannot keep it out.
+	for _, exact := range []bool{true, false} {
+		for i := range s.keys {
+			k := &s.keys[i]
+			named := kid != nil && k.ID == string(kid)
+			if k.Algorithm() != alg || named != exact || !named && kid != nil && k.ID != "" {
+				continue
+			}
+			if tried++; try(k) || tried == MaxCandidates {
+				return tried
+			}
 		}
 	}
 	return tried

@@ -3,6 +3,7 @@
 package mint
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -56,11 +57,13 @@ func (s *Signer) Sign(claims map[string]any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("mint: %w", err)
 	}
-	payload, err := json.Marshal(claims)
-	if err != nil {
+	var payload bytes.Buffer
+	encoder := json.NewEncoder(&payload)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(claims); err != nil {
 		return "", fmt.Errorf("mint: claims: %w", err)
 	}
-	signed, err := signer.Sign(payload)
+	signed, err := signer.Sign(bytes.TrimSpace(payload.Bytes()))
 	if err != nil {
 		return "", fmt.Errorf("mint: %w", err)
 	}

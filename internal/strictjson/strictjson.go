@@ -31,12 +31,27 @@ var (
 type decoder struct {
 	json *jsontext.Decoder
 	in   bytes.Buffer
+	data []byte // what in was made of
 	name []byte
 }
 
 var decoders = sync.Pool{New: func() any {
 	return &decoder{json: jsontext.NewDecoder(bytes.NewReader(nil))}
 }}
+
+// open returns a decoder for data from the pool. close gives it back.
+func open(data []byte, options ...jsontext.Options) *decoder {
+	d := decoders.Get().(*decoder)
+	d.in = *bytes.NewBuffer(data)
+	d.data = data
+	d.json.Reset(&d.in, options...)
+	return d
+}
+
+func (d *decoder) close() {
+	d.in, d.data = bytes.Buffer{}, nil // the pool must not keep the input alive
+	decoders.Put(d)
+}
 
 // Object calls member for each member of the object that data is, in order.
 // name is unescaped and valid during the call only; value is the undecoded
@@ -50,66 +65,91 @@ func Array(data []byte, element func(value []byte) error) error {
 	return read(data, '[', ErrNotArray, func(_, value []byte) error { return element(value) })
 }
 
-func read(data []byte, open jsontext.Kind, otherKind error, item func(name, value []byte) error) error {
+func read(data []byte, kind jsontext.Kind, otherKind error, item func(name, value []byte) error) error {
 	if tooDeep(data) {
 		return ErrDepth
 	}
-	d := decoders.Get().(*decoder)
-	defer func() {
-		d.in = bytes.Buffer{} // the pool must not keep the input alive
-		decoders.Put(d)
-	}()
-	d.in = *bytes.NewBuffer(data)
-	d.json.Reset(&d.in)
-
-	if d.json.PeekKind() != open {
+	d := open(data)
+	defer d.close()
+	if d.json.PeekKind() != kind {
 		if _, err := d.json.ReadToken(); err != nil {
 			return syntax(err)
 		}
 		return otherKind
 	}
+	if err := d.members(kind, item); err != nil {
+		return err
+	}
+	if _, err := d.json.ReadToken(); !errors.Is(err, io.EOF) {
+		return ErrTrailing
+	}
+	return nil
+}
+
+// members calls item for each member or element of the object or array that
+// comes next.
+func (d *decoder) members(kind jsontext.Kind, item func(name, value []byte) error) error {
 	if _, err := d.json.ReadToken(); err != nil {
 		return syntax(err)
 	}
-	var closing jsontext.Kind = '}'
-	if open == '[' {
-		closing = ']'
-	}
 	for {
 		switch d.json.PeekKind() {
-		case closing:
-			if _, err := d.json.ReadToken(); err != nil {
-				return syntax(err)
-			}
-			if _, err := d.json.ReadToken(); !errors.Is(err, io.EOF) {
-				return ErrTrailing
-			}
-			return nil
-		default:
-			var name []byte
-			if open == '{' {
-				quoted, err := d.json.ReadValue()
-				if err != nil {
-					return syntax(err)
-				}
-				// The decoder's next read may overwrite what it returned.
-				if name, err = jsontext.AppendUnquote(d.name[:0], quoted); err != nil {
-					return syntax(err)
-				}
-				d.name = name
-			}
-			value, err := d.json.ReadValue()
+		case '}', ']':
+			_, err := d.json.ReadToken()
+			return syntax(err)
+		}
+		var name []byte
+		if kind == '{' {
+			quoted, err := d.json.ReadValue()
 			if err != nil {
 				return syntax(err)
 			}
-			// The same bytes in data, which outlive the decoder's next read.
-			end := d.json.InputOffset()
-			if err := item(name, data[end-int64(len(value)):end]); err != nil {
-				return err
+			// The decoder's next read may overwrite what it returned.
+			if name, err = jsontext.AppendUnquote(d.name[:0], quoted); err != nil {
+				return syntax(err)
 			}
+			d.name = name
+		}
+		value, err := d.json.ReadValue()
+		if err != nil {
+			return syntax(err)
+		}
+		// The same bytes in data, which outlive the decoder's next read.
+		end := d.json.InputOffset()
+		if err := item(name, d.data[end-int64(len(value)):end]); err != nil {
+			return err
 		}
 	}
 }
+
+// Peek returns the value of the first member of that name, nil when there is
+// none, from an object that nobody has checked. It is for finding out how to
+// verify data, which then has to be read again with Object: names are not
+// compared with each other, and what follows the member is not looked at.
+func Peek(data []byte, name string) ([]byte, error) {
+	if tooDeep(data) {
+		return nil, ErrDepth
+	}
+	d := open(data, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	defer d.close()
+	if d.json.PeekKind() != '{' {
+		return nil, ErrNotObject
+	}
+	var found []byte
+	err := d.members('{', func(n, value []byte) error {
+		if string(n) != name {
+			return nil
+		}
+		found = value
+		return errFound
+	})
+	if err == errFound {
+		err = nil
+	}
+	return found, err
+}
+
+var errFound = errors.New("found")
 
 // String returns the string that value is. ok is false for any other kind.
 // The result may share memory with value.
@@ -157,6 +197,8 @@ func tooDeep(data []byte) bool {
 func syntax(err error) error {
 	var s *jsontext.SyntacticError
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, jsontext.ErrDuplicateName):
 		return ErrDuplicate
 	case errors.As(err, &s):

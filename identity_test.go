@@ -1,0 +1,132 @@
+package mcpauth_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mcpauth-go/mcpauth"
+)
+
+func newIdentity(scopes ...string) *mcpauth.Identity {
+	return mcpauth.NewIdentity(mcpauth.IdentityFields{
+		Issuer: "https://issuer.example", UserID: "user-1", Subject: "sub-1", Scopes: scopes,
+		Expiry: time.Unix(2_000_000_000, 0), Token: mcpauth.NewSecret(canary), UserIDClaim: "userId",
+		Claims: func(token mcpauth.Secret) map[string]json.RawMessage {
+			if token.Reveal() != canary {
+				return nil
+			}
+			return map[string]json.RawMessage{
+				"iss": []byte(`"https://issuer.example"`), "aud": []byte(`"a"`), "exp": []byte("1"), "iat": []byte("1"), "nbf": []byte("1"),
+				"userId": []byte(`"user-1"`), "sub": []byte(`"sub-1"`), "email": []byte(`"u@example.com"`), "big": []byte("12345678901234567890"),
+			}
+		},
+	})
+}
+
+func TestIdentityAccessors(t *testing.T) {
+	id := newIdentity("read", "write")
+	for name, pair := range map[string][2]any{
+		"Issuer":    {id.Issuer(), "https://issuer.example"},
+		"UserID":    {id.UserID(), "user-1"},
+		"Principal": {id.Principal(), "https://issuer.example\x00user-1"},
+		"Subject":   {id.Subject(), "sub-1"},
+		"Expiry":    {id.Expiry().Unix(), int64(2_000_000_000)},
+		"Token":     {id.Token().Reveal(), canary},
+	} {
+		if pair[0] != pair[1] {
+			t.Errorf("%s = %v, want %v", name, pair[0], pair[1])
+		}
+	}
+	if !id.HasScopes() || !id.HasScopes("read") || !id.HasScopes("write", "read") || id.HasScopes("read", "admin") || id.HasScopes("") {
+		t.Error("HasScopes is wrong")
+	}
+}
+
+func TestIdentityOfTwoIssuersWithOneUserIDDiffers(t *testing.T) {
+	a := mcpauth.NewIdentity(mcpauth.IdentityFields{Issuer: "ab", UserID: "c"})
+	b := mcpauth.NewIdentity(mcpauth.IdentityFields{Issuer: "a", UserID: "bc"})
+	if a.Principal() == b.Principal() {
+		t.Error("two users share a principal")
+	}
+}
+
+func TestIdentityCannotBeChangedFromOutside(t *testing.T) {
+	id := newIdentity("read")
+	id.Scopes()[0] = "admin"
+	clear(id.Metadata())
+	if id.HasScopes("admin") || len(id.Metadata()) == 0 {
+		t.Error("what a caller got was the identity's own")
+	}
+}
+
+func TestIdentityMetadataLeavesOutWhatHasAPlaceOfItsOwn(t *testing.T) {
+	id := newIdentity()
+	got := slices.Sorted(maps.Keys(id.Metadata()))
+	if want := []string{"big", "email", "nbf", "sub"}; !slices.Equal(got, want) {
+		t.Errorf("metadata = %v, want %v", got, want)
+	}
+	if big := string(id.Metadata()["big"]); big != "12345678901234567890" {
+		t.Errorf("a number is not as the issuer wrote it: %s", big)
+	}
+	if m := mcpauth.NewIdentity(mcpauth.IdentityFields{}).Metadata(); m == nil || len(m) != 0 {
+		t.Errorf("metadata without claims = %v, want an empty map", m)
+	}
+}
+
+func TestIdentityClaim(t *testing.T) {
+	id := newIdentity()
+	var email string
+	if ok, err := id.Claim("email", &email); !ok || err != nil || email != "u@example.com" {
+		t.Errorf("Claim(email) = %v, %v, %q", ok, err, email)
+	}
+	if ok, err := id.Claim("absent", &email); ok || err != nil {
+		t.Errorf("Claim(absent) = %v, %v", ok, err)
+	}
+	var n int
+	if ok, err := id.Claim("email", &n); !ok || err == nil || strings.Contains(err.Error(), "u@example.com") {
+		t.Errorf("Claim of another type = %v, %v", ok, err)
+	}
+}
+
+func TestIdentityPrintsIssuerAndUserAlone(t *testing.T) {
+	id := newIdentity("read")
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		if got, want := fmt.Sprintf(format, id), `"user-1" of "https://issuer.example"`; got != want {
+			t.Errorf("%s prints %s, want %s", format, got, want)
+		}
+		holdsNoCanary(t, "a struct around the identity", fmt.Sprintf(format, struct {
+			exported   any
+			unexported *mcpauth.Identity
+			value      mcpauth.Identity
+		}{id, id, *id}))
+	}
+	for name, handler := range map[string]func(*bytes.Buffer) slog.Handler{
+		"text": func(b *bytes.Buffer) slog.Handler { return slog.NewTextHandler(b, nil) },
+		"JSON": func(b *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(b, nil) },
+	} {
+		var logged bytes.Buffer
+		slog.New(handler(&logged)).Info("hello", "id", id)
+		holdsNoCanary(t, name, logged.String())
+		if !strings.Contains(logged.String(), "user-1") || strings.Contains(logged.String(), "u@example.com") {
+			t.Errorf("%s log: %s", name, logged.String())
+		}
+	}
+}
+
+func TestContext(t *testing.T) {
+	if id := mcpauth.FromContext(context.Background()); id != nil {
+		t.Errorf("an empty context has the identity %v", id)
+	}
+	id := newIdentity()
+	if got := mcpauth.FromContext(mcpauth.NewContext(context.Background(), id)); got != id {
+		t.Errorf("FromContext = %v, want %v", got, id)
+	}
+}

@@ -16,8 +16,6 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
-
-	"github.com/mcpauth-go/mcpauth"
 )
 
 type commands struct {
@@ -81,16 +79,13 @@ func run(ctx context.Context, args []string, std streams) (code int) {
 		return exitUsage
 	}
 	err = command.Run()
-	var (
-		usage  usageError
-		config *mcpauth.ConfigError
-	)
+	var usage usageError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, errRefused):
 		return exitRefused
-	case errors.As(err, &usage), errors.As(err, &config):
+	case errors.As(err, &usage):
 		fmt.Fprintln(std.err, "mcpauth:", err)
 		return exitUsage
 	default:

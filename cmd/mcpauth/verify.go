@@ -66,14 +66,15 @@ func (c verifyCommand) Run(ctx context.Context, std streams) error {
 
 func (c verifyCommand) provider(std streams) (*jwt.Provider, error) {
 	var keys jwt.KeySource
+	flag := "--key"
 	switch {
 	case c.JWKS != "":
-		keys = jwt.JWKSFile(c.JWKS)
+		keys, flag = jwt.JWKSFile(c.JWKS), "--jwks"
 	case c.SecretEnv != "":
-		keys = jwt.SecretEnv(c.SecretEnv).In(jwt.Encoding(c.SecretEncoding))
+		keys, flag = jwt.SecretEnv(c.SecretEnv).In(jwt.Encoding(c.SecretEncoding)), "--secret-env"
 	default:
 		keys = jwt.PEMFile(c.Key)
-		if head, err := os.ReadFile(c.Key); err == nil && bytes.HasPrefix(bytes.TrimSpace(head), []byte("{")) {
+		if text, err := os.ReadFile(c.Key); err == nil && bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
 			keys = jwt.JWKSFile(c.Key)
 		}
 	}
@@ -84,7 +85,7 @@ func (c verifyCommand) provider(std streams) (*jwt.Provider, error) {
 	for _, name := range c.Algorithm {
 		algorithms = append(algorithms, jws.Algorithm(name))
 	}
-	return jwt.New(jwt.Config{
+	provider, err := jwt.New(jwt.Config{
 		Issuers: []jwt.Issuer{{
 			Name: c.Issuer, Audience: c.Audience, Keys: []jwt.KeySource{keys}, Algorithms: algorithms,
 			UserIDClaim: c.UserClaim, ExpiryLeeway: c.Leeway,
@@ -93,6 +94,27 @@ func (c verifyCommand) provider(std streams) (*jwt.Provider, error) {
 		Cache:        jwt.Cache{Off: true},
 		Logger:       slog.New(slog.NewTextHandler(std.err, nil)),
 	})
+	if faulty := (*mcpauth.ConfigError)(nil); errors.As(err, &faulty) {
+		return nil, usageError{asFlags(faulty, flag)}
+	}
+	return provider, err
+}
+
+// asFlags says what is wrong in terms of the flags that were given.
+func asFlags(faulty *mcpauth.ConfigError, keyFlag string) error {
+	flags := map[string]string{
+		"Name": "--issuer", "Audience": "--audience", "Keys": keyFlag, "Algorithms": "--algorithm",
+		"UserIDClaim": "--user-claim", "ExpiryLeeway": "--leeway",
+	}
+	var errs []error
+	for _, f := range faulty.Faults {
+		setting, _, _ := strings.Cut(strings.TrimPrefix(f.Field, "Issuers[0]."), "[")
+		if flag, ok := flags[setting]; ok {
+			f.Field = flag
+		}
+		errs = append(errs, errors.New(f.String()))
+	}
+	return errors.Join(errs...)
 }
 
 // maxToken is the longest token; of a longer line no more than this is held.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,17 +58,28 @@ func BenchmarkMiddleware(b *testing.B) {
 }
 
 // sdkTail hands the identity over to go-sdk, which takes users from its own
-// middleware only.
+// middleware only, as upstream/inproc does: what it says of an identity is
+// made once for the requests that come with it.
 func sdkTail(next http.Handler) http.Handler {
-	placeholder := []string{"Bearer verified"}
+	type told struct {
+		id   *mcpauth.Identity
+		info *auth.TokenInfo
+	}
+	var kept atomic.Pointer[told]
+	placeholder := []string{"bearer verified"}
 	verified := func(ctx context.Context, _ string, _ *http.Request) (*auth.TokenInfo, error) {
 		id := mcpauth.FromContext(ctx)
-		return &auth.TokenInfo{
-			UserID:     id.Principal(),
-			Scopes:     id.Scopes(),
-			Expiration: id.Expiry(),
-			Extra:      map[string]any{"identity": id},
-		}, nil
+		last := kept.Load()
+		if last == nil || last.id != id {
+			last = &told{id, &auth.TokenInfo{
+				UserID:     id.Principal(),
+				Scopes:     id.Scopes(),
+				Expiration: id.Expiry(),
+				Extra:      map[string]any{"identity": id},
+			}}
+			kept.Store(last)
+		}
+		return last.info, nil
 	}
 	tail := auth.RequireBearerToken(verified, &auth.RequireBearerTokenOptions{AllowMissingExpiration: true, ClockSkew: 5 * time.Minute})(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

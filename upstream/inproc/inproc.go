@@ -19,10 +19,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/mcpauth-go/mcpauth"
@@ -123,7 +125,13 @@ func (u *Upstream) Serve(w http.ResponseWriter, r *http.Request, messages []enve
 	session := r.Header.Get(sessionHeader)
 	switch {
 	case modern(r, session, messages):
-		u.serveRequest(w, r, id)
+		if r.Method != http.MethodPost {
+			// The SDK says the same, but only a server can ask it.
+			w.Header().Set("Allow", http.MethodPost)
+			envelope.WriteError(w, http.StatusMethodNotAllowed, envelope.CodeInvalidRequest, "Method Not Allowed")
+			return
+		}
+		u.serveRequest(w, r, id, messages[0].Method == "subscriptions/listen")
 	case session != "":
 		u.serveSession(w, r, id, session)
 	case r.Method == http.MethodPost && messages[0].Method == "initialize":
@@ -134,8 +142,9 @@ func (u *Upstream) Serve(w http.ResponseWriter, r *http.Request, messages []enve
 }
 
 // placeholder is what handlers see in place of the credential. The SDK asks
-// for some bearer token, and looks no further.
-var placeholder = []string{"Bearer verified"}
+// for some bearer token, and looks no further. In lower case, because that is
+// what it turns the scheme into.
+var placeholder = []string{"bearer verified"}
 
 // modern reports whether a request belongs to the protocol without sessions.
 func modern(r *http.Request, session string, messages []envelope.Message) bool {
@@ -149,7 +158,7 @@ func modern(r *http.Request, session string, messages []envelope.Message) bool {
 	return messages[0].Version != "" || version == "" && messages[0].Method != "initialize"
 }
 
-func (u *Upstream) serveRequest(w http.ResponseWriter, r *http.Request, id *mcpauth.Identity) {
+func (u *Upstream) serveRequest(w http.ResponseWriter, r *http.Request, id *mcpauth.Identity, stream bool) {
 	in, err := u.pool.user(r.Context(), id.Principal(), func(ctx context.Context) (*instance, error) {
 		return u.create(ctx, id)
 	}, u.close)
@@ -158,7 +167,7 @@ func (u *Upstream) serveRequest(w http.ResponseWriter, r *http.Request, id *mcpa
 		return
 	}
 	defer in.release()
-	u.requests.ServeHTTP(w, withInstance(r, in))
+	serve(u.requests, w, r, in, id, stream)
 }
 
 func (u *Upstream) serveSession(w http.ResponseWriter, r *http.Request, id *mcpauth.Identity, session string) {
@@ -171,7 +180,19 @@ func (u *Upstream) serveSession(w http.ResponseWriter, r *http.Request, id *mcpa
 		return
 	}
 	defer in.release()
-	u.sessions.ServeHTTP(w, withInstance(r, in))
+	serve(u.sessions, w, r, in, id, r.Method == http.MethodGet)
+}
+
+// serve has handler answer a request of id's. A stream lasts no longer than
+// the credentials of its user.
+func serve(handler http.Handler, w http.ResponseWriter, r *http.Request, in *instance, id *mcpauth.Identity, stream bool) {
+	in.present(id.Expiry())
+	if stream {
+		ctx, cancel := in.whileEntitled(r.Context())
+		defer cancel()
+		r = r.WithContext(ctx)
+	}
+	handler.ServeHTTP(w, withInstance(r, in))
 }
 
 func (u *Upstream) openSession(w http.ResponseWriter, r *http.Request, id *mcpauth.Identity) {
@@ -180,10 +201,11 @@ func (u *Upstream) openSession(w http.ResponseWriter, r *http.Request, id *mcpau
 		u.config.Refuse(w, err)
 		return
 	}
-	u.sessions.ServeHTTP(w, withInstance(r, in))
+	serve(u.sessions, w, r, in, id, false)
+	close(in.opened)
 	in.release()
-	if in.session.Load() == nil {
-		u.close(in) // initialize did not succeed
+	if in.session.CompareAndSwap(nil, abandoned) {
+		u.close(in) // initialize did not succeed, or the client has left before
 	}
 }
 
@@ -196,7 +218,7 @@ func (u *Upstream) create(ctx context.Context, id *mcpauth.Identity) (*instance,
 	if err != nil {
 		return nil, fmt.Errorf("inproc: factory: %w", err)
 	}
-	in := &instance{principal: id.Principal(), made: made, uses: 1}
+	in := &instance{principal: id.Principal(), made: made, opened: make(chan struct{}), uses: 1}
 	if made.Server == nil {
 		u.close(in)
 		return nil, errors.New("inproc: factory: no server")
@@ -226,12 +248,20 @@ func callFactory(ctx context.Context, factory Factory, call Call) (made Instance
 // this puts the present request's identity there.
 func (u *Upstream) onBehalfOf(principal string) mcp.Middleware {
 	return func(next mcp.MethodHandler) mcp.MethodHandler {
-		return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+		return func(ctx context.Context, method string, req mcp.Request) (result mcp.Result, err error) {
+			defer func() {
+				// The SDK runs this in a goroutine of its own, where a panic
+				// would end the process for all users.
+				if p := recover(); p != nil {
+					u.config.Logger.Error("panic in a server", "method", method, "panic", p, "stack", string(debug.Stack()))
+					result, err = nil, &jsonrpc.Error{Code: envelope.CodeInternal, Message: "internal error"}
+				}
+			}()
 			id := identityOf(req)
 			if id == nil || id.Principal() != principal {
 				return nil, errors.New("this server belongs to another user")
 			}
-			result, err := next(mcpauth.NewContext(ctx, id), method, req)
+			result, err = next(mcpauth.NewContext(ctx, id), method, req)
 			if err != nil {
 				return nil, err
 			}
@@ -251,17 +281,29 @@ func (u *Upstream) onBehalfOf(principal string) mcp.Middleware {
 func (u *Upstream) bind(ctx context.Context, req mcp.Request) error {
 	in := instanceFrom(ctx)
 	session, ok := req.GetSession().(*mcp.ServerSession)
-	if !ok || in == nil || session.ID() == "" || !in.session.CompareAndSwap(nil, session) {
+	if !ok || in == nil || session.ID() == "" {
 		return nil
 	}
-	if !u.pool.addSession(session.ID(), in) {
-		return errors.New("this session id is in use")
+	if in.session.Load() == session {
+		return nil // initialized again
 	}
+	if !in.session.CompareAndSwap(nil, session) {
+		u.running.Go(func() { session.Close() }) // it waits for this very request to end
+		return errors.New("the client has left")
+	}
+	added := u.pool.addSession(session.ID(), in)
 	u.running.Go(func() {
+		if !added {
+			<-in.opened // closing the session now could cut off the answer
+			session.Close()
+		}
 		session.Wait()
-		u.pool.removeSession(session.ID())
+		u.pool.removeSession(session.ID(), in)
 		u.close(in)
 	})
+	if !added {
+		return errors.New("no session can be opened: its id is in use, or the server is shutting down")
+	}
 	return nil
 }
 
@@ -287,16 +329,28 @@ func keepPrivate(result mcp.Result) {
 
 const identityExtra = "mcpauth.identity"
 
+// told is what the SDK is told of a user, made once for an identity that many
+// requests come with.
+type told struct {
+	id   *mcpauth.Identity
+	info *auth.TokenInfo
+}
+
 // tokenInfo tells the SDK who the user is. It is the one thing of a request
 // that reaches each handler of a session.
 func tokenInfo(ctx context.Context, _ string, _ *http.Request) (*auth.TokenInfo, error) {
-	id := mcpauth.FromContext(ctx)
-	return &auth.TokenInfo{
-		UserID:     id.Principal(),
-		Scopes:     id.Scopes(),
-		Expiration: id.Expiry(),
-		Extra:      map[string]any{identityExtra: id},
-	}, nil
+	id, in := mcpauth.FromContext(ctx), instanceFrom(ctx)
+	last := in.told.Load()
+	if last == nil || last.id != id {
+		last = &told{id, &auth.TokenInfo{
+			UserID:     id.Principal(),
+			Scopes:     id.Scopes(),
+			Expiration: id.Expiry(),
+			Extra:      map[string]any{identityExtra: id},
+		}}
+		in.told.Store(last)
+	}
+	return last.info, nil
 }
 
 func identityOf(req mcp.Request) *mcpauth.Identity {

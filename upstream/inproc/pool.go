@@ -19,12 +19,64 @@ type instance struct {
 	principal string
 	made      Instance
 	session   atomic.Pointer[mcp.ServerSession] // nil outside of sessions
+	told      atomic.Pointer[told]              // what the SDK was last told of the user
+	opened    chan struct{}                     // closed once the request that opens the session is answered
 
 	mu        sync.Mutex
 	uses      int
 	idleSince time.Time
-	taken     bool // on its way out
+	taken     bool      // on its way out
+	latest    time.Time // end of the longest-lived credential presented
 }
+
+// present notes that a request came with a credential that ends at expiry;
+// the zero time is never.
+func (in *instance) present(expiry time.Time) {
+	if expiry.IsZero() {
+		expiry = time.Now().AddDate(100, 0, 0)
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if expiry.After(in.latest) {
+		in.latest = expiry
+	}
+}
+
+// left returns how long the credentials presented so far last, by the wall
+// clock, by which they are dated.
+func (in *instance) left() time.Duration {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return time.Until(in.latest)
+}
+
+// whileEntitled returns ctx for a stream, which ends with the last of the
+// credentials that its user has presented to the instance: else it would
+// outlive them by as long as the client likes. cancel must follow.
+func (in *instance) whileEntitled(ctx context.Context) (stream context.Context, cancel context.CancelFunc) {
+	stream, cancel = context.WithCancel(ctx)
+	go func() {
+		for {
+			left := in.left()
+			if left <= 0 {
+				cancel()
+				return
+			}
+			timer := time.NewTimer(left) // a later request may have presented a newer one by then
+			select {
+			case <-stream.Done():
+				timer.Stop()
+				return
+			case <-timer.C:
+			}
+		}
+	}()
+	return stream, cancel
+}
+
+// abandoned stands for the session of an instance whose client did not wait
+// for it: the instance is closed, and no session may be bound to it any more.
+var abandoned = new(mcp.ServerSession)
 
 // acquire marks one more use. It fails for an instance on its way out.
 func (in *instance) acquire() bool {
@@ -136,7 +188,8 @@ func (p *pool) session(id, principal string) *instance {
 	return in
 }
 
-// addSession makes a session known. It reports false if the id is taken.
+// addSession makes a session known. It reports false if the id is taken or the
+// pool has closed.
 func (p *pool) addSession(id string, in *instance) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -147,10 +200,12 @@ func (p *pool) addSession(id string, in *instance) bool {
 	return true
 }
 
-func (p *pool) removeSession(id string) {
+func (p *pool) removeSession(id string, in *instance) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.sessions, id)
+	if p.sessions[id] == in {
+		delete(p.sessions, id)
+	}
 }
 
 func (p *pool) stats() Stats {

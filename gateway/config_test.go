@@ -1,0 +1,137 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/gateway"
+	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
+)
+
+// nobody is a provider that refuses everybody.
+type nobody struct{ issuers []string }
+
+func (nobody) Authenticate(context.Context, *mcpauth.Request) (*mcpauth.Identity, error) {
+	return nil, &mcpauth.Error{Code: mcpauth.ErrBadSignature, Message: "nobody"}
+}
+
+func (n nobody) Issuers() []string { return n.issuers }
+
+func good() gateway.Config {
+	return gateway.Config{Provider: nobody{}, Factory: (&gatewaytest.Factory{}).Make}
+}
+
+func TestConfigFaults(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(*gateway.Config)
+		fields []string
+	}{
+		{"nothing wrong", func(*gateway.Config) {}, nil},
+		{"everything wrong", func(c *gateway.Config) {
+			*c = gateway.Config{
+				Addr: "nowhere", PublicURL: "http://mcp.example.com/x", BasePath: "mcp?", AllowedHosts: []string{"good.example", "*.example"}, AllowedOrigins: []string{"null"},
+				AuthorizationServers: []string{"http://issuer.example"}, SupportedScopes: []string{"two words"},
+				MaxBodyBytes: -1, IdleTimeout: -1, FactoryTimeout: -1, ShutdownTimeout: -1,
+			}
+		}, []string{
+			"Provider", "Factory", "Addr", "MaxBodyBytes", "IdleTimeout", "FactoryTimeout", "ShutdownTimeout",
+			"PublicURL", "BasePath", "AuthorizationServers[0]", "SupportedScopes[0]", "AllowedHosts[1]", "AllowedOrigins[0]",
+		}},
+		{"beyond loopback without PublicURL", func(c *gateway.Config) { c.Addr = "0.0.0.0:8080" }, []string{"PublicURL"}},
+		{"all addresses without PublicURL", func(c *gateway.Config) { c.Addr = ":8080" }, []string{"PublicURL"}},
+		{"a name without PublicURL", func(c *gateway.Config) { c.Addr = "mcp.example.com:443" }, []string{"PublicURL"}},
+		{"beyond loopback with PublicURL", func(c *gateway.Config) { c.Addr, c.PublicURL = "0.0.0.0:8080", "https://mcp.example.com" }, nil},
+		{"beyond loopback with PublicURL over plain http", func(c *gateway.Config) { c.Addr, c.PublicURL = "0.0.0.0:8080", "http://mcp.example.com" }, []string{"PublicURL"}},
+		{"an open port without PublicURL", func(c *gateway.Config) { c.Addr = "127.0.0.1:0" }, []string{"PublicURL"}},
+		{"an open port with PublicURL", func(c *gateway.Config) { c.Addr, c.PublicURL = "127.0.0.1:0", "https://mcp.example.com" }, nil},
+		{"loopback by name", func(c *gateway.Config) { c.Addr = "localhost:8080" }, nil},
+		{"IPv6 loopback", func(c *gateway.Config) { c.Addr = "[::1]:8080" }, nil},
+		{"the whole origin", func(c *gateway.Config) { c.BasePath = "/" }, nil},
+		{"required scopes that are none", func(c *gateway.Config) { c.RequiredScopes = []string{`quo"te`} }, []string{"SupportedScopes[0]"}},
+		{"an issuer that is no URL is not advertised", func(c *gateway.Config) { c.Provider = nobody{[]string{"company", "http://plain.example"}} }, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := good()
+			test.change(&c)
+			g, err := gateway.New(c)
+			var fields []string
+			if config := (*mcpauth.ConfigError)(nil); errors.As(err, &config) {
+				for _, f := range config.Faults {
+					fields = append(fields, f.Field)
+				}
+			}
+			if !reflect.DeepEqual(fields, test.fields) || (err == nil) != (len(test.fields) == 0) {
+				t.Errorf("faults of %v, want %v: %v", fields, test.fields, err)
+			}
+			if err == nil {
+				if err := g.Close(t.Context()); err != nil {
+					t.Errorf("Close = %v", err)
+				}
+			}
+		})
+	}
+}
+
+func TestRunNeedsItsAddress(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	c := good()
+	c.Addr = taken.Addr().String()
+	g, err := gateway.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Run(t.Context()); err == nil {
+		t.Error("Run on an address that is taken ends without error")
+	}
+}
+
+func TestServeBeyondLoopbackNeedsToBeMeant(t *testing.T) {
+	listener, err := net.Listen("tcp", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := gateway.New(good())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Serve(t.Context(), listener); err == nil {
+		t.Error("a gateway for loopback serves beyond it")
+	}
+	if _, err := listener.Accept(); err == nil {
+		t.Error("the listener is still open")
+	}
+}
+
+type failing struct{ nobody }
+
+func (failing) Start(context.Context) error { return errors.New("no keys") }
+func (failing) Close() error                { return errors.New("never open") }
+
+func TestProviderThatDoesNotStart(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := good()
+	c.Provider = failing{}
+	g, err := gateway.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	const want = "gateway: no keys\nnever open"
+	if err := g.Serve(ctx, listener); err == nil || err.Error() != want {
+		t.Errorf("Serve = %v, want %q", err, want)
+	}
+}

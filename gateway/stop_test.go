@@ -1,0 +1,270 @@
+package gateway_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/gateway"
+	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
+)
+
+// names is a provider for which a token is the user's name, and which counts.
+type names struct{ started, closed atomic.Int32 }
+
+func (*names) Authenticate(_ context.Context, r *mcpauth.Request) (*mcpauth.Identity, error) {
+	name, err := mcpauth.BearerToken(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	return mcpauth.NewIdentity(mcpauth.IdentityFields{Issuer: "names", UserID: name}), nil
+}
+
+func (n *names) Start(context.Context) error { n.started.Add(1); return nil }
+func (n *names) Close() error                { n.closed.Add(1); return nil }
+
+// waiting makes servers with a tool, "wait", that goes on when the test says
+// so, whatever becomes of its context.
+type waiting struct {
+	gatewaytest.Factory
+	began, proceed chan struct{}
+}
+
+func newWaiting() *waiting {
+	w := &waiting{began: make(chan struct{}, 100), proceed: make(chan struct{})}
+	w.Setup = func(server *mcp.Server, call gateway.Call) {
+		gatewaytest.AddTool(server, "wait", func(context.Context, *mcp.CallToolRequest) (string, error) {
+			w.began <- struct{}{}
+			<-w.proceed
+			return "done for " + call.Identity.UserID(), nil
+		})
+	}
+	return w
+}
+
+func wait(s *gatewaytest.Server, t *testing.T, user, version string) gatewaytest.Request {
+	if version == gatewaytest.Modern {
+		return gatewaytest.ModernCall(user, 7, "wait", "{}")
+	}
+	return gatewaytest.Request{Token: user, Session: s.Open(t, user, version), Version: version, Body: gatewaytest.CallTool(7, "wait", "{}")}
+}
+
+// stream opens a stream and returns what ends when it does.
+func stream(t *testing.T, s *gatewaytest.Server, r gatewaytest.Request, opening string) <-chan error {
+	t.Helper()
+	resp, err := s.Begin(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { resp.Body.Close() })
+	lines := bufio.NewReader(resp.Body)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("%d: %v before %q", resp.StatusCode, err, opening)
+		}
+		if strings.Contains(line, opening) {
+			break
+		}
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, lines)
+		ended <- err
+	}()
+	return ended
+}
+
+func TestGracefulStop(t *testing.T) {
+	const n = 50
+	provider, factory := &names{}, newWaiting()
+	s := gatewaytest.Start(t, gateway.Config{Provider: provider, Factory: factory.Make})
+	if got := s.Do(t, gatewaytest.Request{Method: "GET", Path: "/mcp/health/ready"}); got.Status != 200 {
+		t.Errorf("ready: %d", got.Status)
+	}
+
+	type outcome struct {
+		user   string
+		answer gatewaytest.Answer
+		err    error
+	}
+	outcomes := make(chan outcome, n)
+	for i := range n {
+		user, version := fmt.Sprintf("user-%d", i), []string{gatewaytest.Legacy, gatewaytest.Modern}[i%2]
+		request := wait(s, t, user, version)
+		go func() {
+			answer, err := s.Try(context.WithoutCancel(t.Context()), request)
+			outcomes <- outcome{user, answer, err}
+		}()
+	}
+	for range n {
+		gatewaytest.Receive(t, "the calls to begin", factory.began)
+	}
+	listening := gatewaytest.Request{Method: "GET", Token: "listener", Session: s.Open(t, "listener", gatewaytest.Legacy), Version: gatewaytest.Legacy}
+	ended := map[string]<-chan error{
+		"the GET stream": stream(t, s, listening, ": ok"),
+		"the subscription": stream(t, s, gatewaytest.Request{
+			Token: "listener", Version: gatewaytest.Modern, Header: headers{"Mcp-Method": {"subscriptions/listen"}},
+			Body: gatewaytest.Message(1, "subscriptions/listen", gatewaytest.ModernParams(gatewaytest.Modern, `{"notifications":{"toolsListChanged":true}}`)),
+		}, "acknowledged"),
+	}
+
+	s.BeginStop()
+	for what, end := range ended {
+		if err := gatewaytest.Receive(t, what+" to end", end); err != nil {
+			t.Errorf("%s ends with %v", what, err)
+		}
+	}
+	gatewaytest.Eventually(t, "new requests are refused", func() bool {
+		answer, err := s.Try(t.Context(), gatewaytest.Request{Token: "late", Body: gatewaytest.Initialize(gatewaytest.Legacy)})
+		return err != nil || answer.Status == http.StatusServiceUnavailable
+	})
+	if provider.closed.Load() != 0 || len(outcomes) != 0 {
+		t.Errorf("provider closed %d times and %d calls ended before the calls could", provider.closed.Load(), len(outcomes))
+	}
+
+	close(factory.proceed)
+	for range n {
+		o := gatewaytest.Receive(t, "the calls to end", outcomes)
+		if o.err != nil || o.answer.Status != 200 || o.answer.Text() != "done for "+o.user {
+			t.Errorf("the call of %s: %d %s, %v", o.user, o.answer.Status, o.answer.Body, o.err)
+		}
+	}
+	if err := s.Stop(); err != nil {
+		t.Errorf("Serve = %v", err)
+	}
+	if provider.started.Load() != 1 || provider.closed.Load() != 1 {
+		t.Errorf("provider started %d and closed %d times", provider.started.Load(), provider.closed.Load())
+	}
+	made, closed := factory.Made(), factory.Closed()
+	slices.Sort(made)
+	slices.Sort(closed)
+	if !slices.Equal(made, closed) || s.Stats().Sessions != 0 || s.Stats().Users != 0 {
+		t.Errorf("made %d instances, closed %d; %+v", len(made), len(closed), s.Stats())
+	}
+	for _, said := range []string{"gateway serving", "gateway stopping"} {
+		if !strings.Contains(s.Log.String(), said) {
+			t.Errorf("the log does not have %q", said)
+		}
+	}
+}
+
+// A call that never ends is cut off. What remains of it in this process is the
+// goroutine of the tool itself and those that wait for it: Go cannot end them,
+// and they end when the tool does.
+func TestStopCutsOffWhatNeverEnds(t *testing.T) {
+	for _, version := range []string{gatewaytest.Legacy, gatewaytest.Modern} {
+		t.Run(version, func(t *testing.T) {
+			provider, factory := &names{}, newWaiting()
+			s := gatewaytest.Start(t, gateway.Config{Provider: provider, Factory: factory.Make, ShutdownTimeout: 50 * time.Millisecond})
+			request := wait(s, t, "alice", version)
+			cut := make(chan error, 1)
+			go func() {
+				answer, err := s.Try(context.WithoutCancel(t.Context()), request)
+				if err == nil && answer.Text() != "" {
+					err = nil
+				} else if err == nil {
+					err = io.ErrUnexpectedEOF
+				}
+				cut <- err
+			}()
+			gatewaytest.Receive(t, "the call to begin", factory.began)
+			began := time.Now()
+			err := s.Stop()
+			if err == nil || !strings.Contains(err.Error(), "requests cut off at the end of ShutdownTimeout") {
+				t.Errorf("Serve = %v", err)
+			}
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("stopping took %s", took)
+			}
+			if err := gatewaytest.Receive(t, "the client to be cut off", cut); err == nil {
+				t.Error("the client has an answer")
+			}
+			if provider.closed.Load() != 1 {
+				t.Errorf("provider closed %d times", provider.closed.Load())
+			}
+			if closed := factory.Closed(); version == gatewaytest.Legacy && len(closed) != 0 {
+				t.Errorf("instances of %v closed under a tool at work", closed)
+			}
+			close(factory.proceed)
+			gatewaytest.Eventually(t, "the instance is closed once its tool is done", func() bool { return len(factory.Closed()) == 1 })
+		})
+	}
+}
+
+// Where a POST is the whole life of a request (2026-07-28), its end is the
+// end of the call.
+func TestClientLeavesCallWithoutSession(t *testing.T) {
+	began, ended := make(chan struct{}), make(chan error)
+	factory := &gatewaytest.Factory{Setup: func(server *mcp.Server, _ gateway.Call) {
+		gatewaytest.AddTool(server, "heed", func(ctx context.Context, _ *mcp.CallToolRequest) (string, error) {
+			close(began)
+			<-ctx.Done()
+			ended <- ctx.Err()
+			return "", ctx.Err()
+		})
+	}}
+	s := gatewaytest.Start(t, gateway.Config{Provider: &names{}, Factory: factory.Make})
+	ctx, leave := context.WithCancel(t.Context())
+	var left sync.WaitGroup
+	left.Go(func() { s.Try(ctx, gatewaytest.ModernCall("alice", 1, "heed", "{}")) })
+	gatewaytest.Receive(t, "the call", began)
+	leave()
+	if err := gatewaytest.Receive(t, "the tool to learn of it", ended); err != context.Canceled {
+		t.Errorf("the tool's context: %v", err)
+	}
+	left.Wait()
+}
+
+// In a session the client may come back for the answer: the call runs on.
+func TestClientLeavesCallInSession(t *testing.T) {
+	factory := newWaiting()
+	over := make(chan error, 1)
+	factory.Setup = func(server *mcp.Server, _ gateway.Call) {
+		gatewaytest.AddTool(server, "wait", func(ctx context.Context, _ *mcp.CallToolRequest) (string, error) {
+			factory.began <- struct{}{}
+			<-factory.proceed
+			over <- ctx.Err()
+			return "", nil
+		})
+	}
+	left := make(chan struct{})
+	s := gatewaytest.Start(t, gateway.Config{Provider: &leaving{left: left}, Factory: factory.Make})
+	request := wait(s, t, "alice", gatewaytest.Legacy)
+	ctx, leave := context.WithCancel(t.Context())
+	request.Header = headers{"X-Watch": {"1"}}
+	var client sync.WaitGroup
+	client.Go(func() { s.Try(ctx, request) })
+	gatewaytest.Receive(t, "the call", factory.began)
+	leave()
+	gatewaytest.Receive(t, "the server to learn of it", left)
+	close(factory.proceed)
+	if err := gatewaytest.Receive(t, "the tool to end", over); err != nil {
+		t.Errorf("the tool's context: %v", err)
+	}
+	client.Wait()
+}
+
+// leaving is names that tells when the watched request's client has left.
+type leaving struct {
+	names
+	left chan struct{}
+}
+
+func (l *leaving) Authenticate(ctx context.Context, r *mcpauth.Request) (*mcpauth.Identity, error) {
+	if r.Header.Get("X-Watch") != "" {
+		context.AfterFunc(ctx, func() { close(l.left) })
+	}
+	return l.names.Authenticate(ctx, r)
+}

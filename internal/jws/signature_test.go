@@ -163,6 +163,7 @@ func TestKeyRefusals(t *testing.T) {
 		return n.Add(n, big.NewInt(1))
 	}
 	p256 := tokentest.KeyFor("ES256").Public().(*ecdsa.PublicKey)
+	x, y := coordinates(t, p256)
 	p224, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -204,9 +205,9 @@ func TestKeyRefusals(t *testing.T) {
 		{"P-256 under ES384", "ES384", p256, "ES384 needs a key on P-384, not on P-256"},
 		{"P-256 under RS256", "RS256", p256, "RS256 does not work with an elliptic-curve key"},
 		{"P-224 under ES256", "ES256", &p224.PublicKey, "ES256 needs a key on P-256, not on P-224"},
-		{"point off the curve", "ES256", &ecdsa.PublicKey{Curve: elliptic.P256(), X: p256.X, Y: new(big.Int).Add(p256.Y, big.NewInt(1))}, "not a point on P-256"},
-		{"point at infinity", "ES256", &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int), Y: new(big.Int)}, "not a point on P-256"},
-		{"negative coordinate", "ES256", &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int).Neg(p256.X), Y: p256.Y}, "not a point on P-256"},
+		{"point off the curve", "ES256", rawPoint(x, new(big.Int).Add(y, big.NewInt(1))), "not a point on P-256"},
+		{"point at infinity", "ES256", rawPoint(new(big.Int), new(big.Int)), "not a point on P-256"},
+		{"negative coordinate", "ES256", rawPoint(new(big.Int).Neg(x), y), "not a point on P-256"},
 
 		{"Ed25519 under ES256", "ES256", ed25519.PublicKey(make([]byte, 32)), "ES256 does not work with an Ed25519 key"},
 		{"Ed25519 of 31 bytes", "EdDSA", ed25519.PublicKey(make([]byte, 31)), "31 bytes, 32 are needed"},
@@ -301,7 +302,7 @@ func TestRFCExamples(t *testing.T) {
 			case "RSA":
 				material = &rsa.PublicKey{N: integer(v.JWK.N), E: int(integer(v.JWK.E).Int64())}
 			case "EC":
-				material = &ecdsa.PublicKey{Curve: elliptic.P256(), X: integer(v.JWK.X), Y: integer(v.JWK.Y)}
+				material = rawPoint(integer(v.JWK.X), integer(v.JWK.Y))
 			case "OKP":
 				material = ed25519.PublicKey(tokentest.Decode(v.JWK.X))
 			}
@@ -339,4 +340,20 @@ func signPSS(t *testing.T, input string, saltLength int) []byte {
 		t.Fatal(err)
 	}
 	return signature
+}
+
+// rawPoint makes a P-256 key of any coordinates.
+func rawPoint(x, y *big.Int) *ecdsa.PublicKey {
+	//lint:ignore SA1019 no other way makes a key that is not on its curve
+	return &ecdsa.PublicKey{Curve: elliptic.P256(), X: x, Y: y}
+}
+
+func coordinates(t *testing.T, key *ecdsa.PublicKey) (x, y *big.Int) {
+	t.Helper()
+	point, err := key.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := (len(point) - 1) / 2
+	return new(big.Int).SetBytes(point[1 : 1+half]), new(big.Int).SetBytes(point[1+half:])
 }

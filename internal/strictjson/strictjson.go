@@ -32,7 +32,6 @@ type decoder struct {
 	json *jsontext.Decoder
 	in   bytes.Buffer
 	data []byte // what in was made of
-	name []byte
 }
 
 var decoders = sync.Pool{New: func() any {
@@ -54,8 +53,8 @@ func (d *decoder) close() {
 }
 
 // Object calls member for each member of the object that data is, in order.
-// name is unescaped and valid during the call only; value is the undecoded
-// value, a part of data. The first error of member ends the reading.
+// name is unescaped; value is the undecoded value, a part of data. The first
+// error of member ends the reading.
 func Object(data []byte, member func(name, value []byte) error) error {
 	return read(data, '{', ErrNotObject, member)
 }
@@ -100,23 +99,20 @@ func (d *decoder) members(kind jsontext.Kind, item func(name, value []byte) erro
 		}
 		var name []byte
 		if kind == '{' {
-			quoted, err := d.json.ReadValue()
+			quoted, err := d.value()
 			if err != nil {
-				return syntax(err)
+				return err
 			}
-			// The decoder's next read may overwrite what it returned.
-			if name, err = jsontext.AppendUnquote(d.name[:0], quoted); err != nil {
-				return syntax(err)
+			var ok bool
+			if name, ok = String(quoted); !ok {
+				return errSyntax
 			}
-			d.name = name
 		}
-		value, err := d.json.ReadValue()
+		value, err := d.value()
 		if err != nil {
-			return syntax(err)
+			return err
 		}
-		// The same bytes in data, which outlive the decoder's next read.
-		end := d.json.InputOffset()
-		if err := item(name, d.data[end-int64(len(value)):end]); err != nil {
+		if err := item(name, value); err != nil {
 			return err
 		}
 	}
@@ -150,6 +146,17 @@ func Peek(data []byte, name string) ([]byte, error) {
 }
 
 var errFound = errors.New("found")
+
+// value reads the next value. It returns the bytes in data, which outlive the
+// decoder's next read, unlike what the decoder returns.
+func (d *decoder) value() ([]byte, error) {
+	value, err := d.json.ReadValue()
+	if err != nil {
+		return nil, syntax(err)
+	}
+	end := d.json.InputOffset()
+	return d.data[end-int64(len(value)) : end], nil
+}
 
 // String returns the string that value is. ok is false for any other kind.
 // The result may share memory with value.
@@ -193,6 +200,8 @@ func tooDeep(data []byte) bool {
 	return false
 }
 
+var errSyntax = errors.New("not valid JSON")
+
 // syntax strips err of everything that it quotes from the input.
 func syntax(err error) error {
 	var s *jsontext.SyntacticError
@@ -204,6 +213,6 @@ func syntax(err error) error {
 	case errors.As(err, &s):
 		return fmt.Errorf("not valid JSON at byte %d", s.ByteOffset)
 	default:
-		return errors.New("not valid JSON")
+		return errSyntax
 	}
 }

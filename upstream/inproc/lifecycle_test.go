@@ -26,7 +26,6 @@ const idleTimeout = 30 * time.Minute
 // up around it.
 type bench struct {
 	*inproc.Upstream
-	server *mcp.Server
 	closes atomic.Int32
 	// closing, when set, is what the instances' Close does.
 	closing func(context.Context) error

@@ -1,0 +1,54 @@
+// Command quickstart is an MCP server in which every user has a server of
+// their own.
+package main
+
+import (
+	"context"
+	"log"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/authn/jwt"
+	"github.com/mcpauth-go/mcpauth/gateway"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(ctx context.Context) error {
+	provider, err := jwt.New(jwt.Config{Issuers: []jwt.Issuer{{
+		Name:     "https://issuer.example.com",
+		Audience: []string{"http://127.0.0.1:8080/mcp"},
+		Keys:     []jwt.KeySource{jwt.SecretEnv("JWT_SECRET")},
+	}}})
+	if err != nil {
+		return err
+	}
+	g, err := gateway.New(gateway.Config{Provider: provider, Factory: newServer})
+	if err != nil {
+		return err
+	}
+	return g.Run(ctx) // on http://127.0.0.1:8080/mcp, until a signal
+}
+
+// newServer makes the server of one user. What it keeps is that user's alone.
+func newServer(_ context.Context, call gateway.Call) (gateway.Instance, error) {
+	server := mcp.NewServer(&mcp.Implementation{Name: "quickstart", Version: "1"}, nil)
+	mcp.AddTool(server, &mcp.Tool{Name: "whoami", Description: "Says who you are."}, whoami)
+	return gateway.Instance{Server: server}, nil
+}
+
+// whoami asks its context, which has the identity of this very call.
+func whoami(ctx context.Context, _ *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+	text := "you are " + mcpauth.FromContext(ctx).UserID()
+	return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: text}}}, nil, nil
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -36,7 +37,8 @@ const (
 // Error returns the code itself.
 func (c Code) Error() string { return string(c) }
 
-// Error is a refusal. Providers return no other error type.
+// Error is a refusal. Providers return no other error type. An Error that has
+// been returned may be shared between requests and is not to be changed.
 type Error struct {
 	// Code says why, for programs.
 	Code Code
@@ -74,16 +76,30 @@ func (e *Error) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// AsError returns err as an *Error. What is none becomes ErrUnavailable with
-// err as its cause: a provider that fails in a way of its own must neither let
-// a request pass nor tell the client to log in again.
+// AsError returns a copy of the *Error that err is or wraps. An err that is or
+// wraps a Code alone becomes an *Error of that code. Anything else becomes
+// ErrUnavailable with err as its cause: a provider that fails in a way of its
+// own must neither let a request pass nor tell the client to log in again.
 func AsError(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
-		return e
+	var (
+		e    *Error
+		code Code
+	)
+	switch {
+	case errors.As(err, &e):
+		if e == nil { // a nil *Error in an error is a mistake, not a success
+			err = errNilError
+			break
+		}
+		refusal := *e
+		return &refusal
+	case errors.As(err, &code):
+		return &Error{Code: code, Message: "The request was refused: " + strings.ReplaceAll(string(code), "_", " ") + ".", Cause: err}
 	}
 	return &Error{Code: ErrUnavailable, Message: "The server cannot verify credentials now. Please try again later.", Cause: err}
 }
+
+var errNilError = errors.New("the provider returned a nil *mcpauth.Error as its error")
 
 // status maps a refusal to HTTP and to the "error" of RFC 6750, section 3.1,
 // which is empty where the RFC wants none.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 
 	"github.com/mcpauth-go/mcpauth"
@@ -32,11 +33,19 @@ func TestErrorAnswersEveryQuestion(t *testing.T) {
 
 func TestAsError(t *testing.T) {
 	refusal := &mcpauth.Error{Code: mcpauth.ErrRevoked, Message: "m"}
-	if got := mcpauth.AsError(fmt.Errorf("x: %w", refusal)); got != refusal {
-		t.Errorf("AsError of a refusal = %v", got)
+	got := mcpauth.AsError(fmt.Errorf("x: %w", refusal))
+	if !reflect.DeepEqual(got, refusal) || got == refusal {
+		t.Errorf("AsError of a refusal = %v, want a copy", got)
+	}
+	code := fmt.Errorf("x: %w", mcpauth.ErrExpired)
+	if got := mcpauth.AsError(code); got.Code != mcpauth.ErrExpired || got.Message != "The request was refused: expired." || got.Cause != code {
+		t.Errorf("AsError of a code = %#v", got)
+	}
+	if got := mcpauth.AsError((*mcpauth.Error)(nil)); got.Code != mcpauth.ErrUnavailable {
+		t.Errorf("AsError of a nil *Error = %v", got)
 	}
 	other := errors.New("the database is at db.internal")
-	got := mcpauth.AsError(other)
+	got = mcpauth.AsError(other)
 	if got.Code != mcpauth.ErrUnavailable || got.Cause != other {
 		t.Errorf("AsError of another error = %v with cause %v, want unavailable", got.Code, got.Cause)
 	}

@@ -3,10 +3,12 @@ package mcpauth
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -33,7 +35,8 @@ type IdentityFields struct {
 	Subject string
 	// Scopes are those granted. The identity keeps the slice.
 	Scopes []string
-	// Expiry is when the credential ends; the zero time means never.
+	// Expiry is when the credential is no longer taken, leeway included; the
+	// zero time means never.
 	Expiry time.Time
 	// Token is the verified credential itself, for the resolvers that
 	// forward it.
@@ -46,8 +49,15 @@ type IdentityFields struct {
 	UserIDClaim string
 }
 
-// NewIdentity returns the identity of a verified user. It is for providers.
-func NewIdentity(f IdentityFields) *Identity {
+// NewIdentity returns the identity of a verified user. It is for providers. It
+// fails when Issuer or UserID is empty or has a NUL byte, since users could
+// then not be told apart.
+func NewIdentity(f IdentityFields) (*Identity, error) {
+	for _, name := range []string{f.Issuer, f.UserID} {
+		if name == "" || strings.IndexByte(name, 0) >= 0 {
+			return nil, errors.New("mcpauth: an identity needs an issuer and a user id, without NUL bytes")
+		}
+	}
 	principal, subject := f.Issuer+"\x00"+f.UserID, f.Subject
 	if subject == f.UserID {
 		subject = principal[len(f.Issuer)+1:] // one string less to keep
@@ -61,7 +71,7 @@ func NewIdentity(f IdentityFields) *Identity {
 		token:       f.Token,
 		userIDClaim: f.UserIDClaim,
 		claims:      f.Claims,
-	}
+	}, nil
 }
 
 // Issuer returns who vouches for the user: a token's "iss", or the name of
@@ -92,7 +102,8 @@ func (id *Identity) HasScopes(scopes ...string) bool {
 	return true
 }
 
-// Expiry returns when the credential ends; the zero time means never.
+// Expiry returns when the credential is no longer taken, leeway included; the
+// zero time means never.
 func (id *Identity) Expiry() time.Time { return id.expiry }
 
 // Token returns the verified credential.

@@ -16,7 +16,7 @@ import (
 )
 
 func newIdentity(scopes ...string) *mcpauth.Identity {
-	return mcpauth.NewIdentity(mcpauth.IdentityFields{
+	return identityOf(mcpauth.IdentityFields{
 		Issuer: "https://issuer.example", UserID: "user-1", Subject: "sub-1", Scopes: scopes,
 		Expiry: time.Unix(2_000_000_000, 0), Token: mcpauth.NewSecret(canary), UserIDClaim: "userId",
 		Claims: func(token mcpauth.Secret) map[string]json.RawMessage {
@@ -29,6 +29,15 @@ func newIdentity(scopes ...string) *mcpauth.Identity {
 			}
 		},
 	})
+}
+
+// identityOf returns the identity of good fields.
+func identityOf(f mcpauth.IdentityFields) *mcpauth.Identity {
+	id, err := mcpauth.NewIdentity(f)
+	if err != nil {
+		panic(err)
+	}
+	return id
 }
 
 func TestIdentityAccessors(t *testing.T) {
@@ -51,10 +60,20 @@ func TestIdentityAccessors(t *testing.T) {
 }
 
 func TestIdentityOfTwoIssuersWithOneUserIDDiffers(t *testing.T) {
-	a := mcpauth.NewIdentity(mcpauth.IdentityFields{Issuer: "ab", UserID: "c"})
-	b := mcpauth.NewIdentity(mcpauth.IdentityFields{Issuer: "a", UserID: "bc"})
+	a := identityOf(mcpauth.IdentityFields{Issuer: "ab", UserID: "c"})
+	b := identityOf(mcpauth.IdentityFields{Issuer: "a", UserID: "bc"})
 	if a.Principal() == b.Principal() {
 		t.Error("two users share a principal")
+	}
+}
+
+func TestNoIdentityThatCouldBeAnothers(t *testing.T) {
+	for _, f := range []mcpauth.IdentityFields{
+		{}, {Issuer: "a"}, {UserID: "b"}, {Issuer: "a\x00b", UserID: "c"}, {Issuer: "a", UserID: "b\x00c"},
+	} {
+		if id, err := mcpauth.NewIdentity(f); err == nil || id != nil {
+			t.Errorf("issuer %q, user %q: %v, %v", f.Issuer, f.UserID, id, err)
+		}
 	}
 }
 
@@ -76,7 +95,7 @@ func TestIdentityMetadataLeavesOutWhatHasAPlaceOfItsOwn(t *testing.T) {
 	if big := string(id.Metadata()["big"]); big != "12345678901234567890" {
 		t.Errorf("a number is not as the issuer wrote it: %s", big)
 	}
-	if m := mcpauth.NewIdentity(mcpauth.IdentityFields{}).Metadata(); m == nil || len(m) != 0 {
+	if m := identityOf(mcpauth.IdentityFields{Issuer: "a", UserID: "b"}).Metadata(); m == nil || len(m) != 0 {
 		t.Errorf("metadata without claims = %v, want an empty map", m)
 	}
 }

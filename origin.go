@@ -18,7 +18,9 @@ type OriginConfig struct {
 	// over loopback, the loopback names are always allowed.
 	AllowedHosts []string
 	// AllowedOrigins are further origins, such as "https://app.example.com",
-	// whose pages may call the server. Its own origin always may.
+	// from which requests are not refused. Its own origin is always allowed.
+	// Whether a page there may read the answers is for CORS headers to say,
+	// which this does not set.
 	AllowedOrigins []string
 }
 

@@ -23,6 +23,17 @@ type Provider interface {
 	Authenticate(ctx context.Context, r *Request) (*Identity, error)
 }
 
+// Lifecycle is a Provider that works in the background, or holds what has to be
+// given back. It answers from the beginning, and ErrUnavailable after Close.
+type Lifecycle interface {
+	Provider
+	// Start begins the background work and returns. It fails when called
+	// twice or after Close.
+	Start(ctx context.Context) error
+	// Close ends it, and may be called without Start and again.
+	Close() error
+}
+
 // BearerToken returns the token of the Authorization header (RFC 6750,
 // section 2.1), which is the only place where a token is looked for. The
 // scheme is matched without regard to case and may be followed by several
@@ -39,9 +50,11 @@ func BearerToken(h http.Header) (string, error) {
 	case len(values) == 0 || values[0] == "":
 		return "", errNoHeader
 	}
-	scheme, token, _ := strings.Cut(values[0], " ")
+	scheme, token, two := strings.Cut(values[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		if strings.ContainsAny(scheme, "\t,=") {
+		// A bare token is a mistake that clients make, and no other scheme.
+		bare := !two && (len(scheme) > 24 || strings.ContainsAny(scheme, "._"))
+		if bare || strings.ContainsAny(scheme, "\t,=") {
 			return "", errHeaderForm
 		}
 		return "", errOtherScheme

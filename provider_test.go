@@ -40,6 +40,8 @@ func TestBearerToken(t *testing.T) {
 		{"scheme that begins like Bearer", []string{"Bearertoken a.b.c"}, "", mcpauth.ErrMissingCredential, otherScheme},
 		{"scheme that is not ASCII", []string{"Beaſer a.b.c"}, "", mcpauth.ErrMissingCredential, otherScheme},
 
+		{"a bare token", []string{"eyJhbGciOiJFUzI1NiJ9.e30.c2ln"}, "", mcpauth.ErrMalformedHeader, headerForm},
+		{"a bare API key", []string{"sk_live_0123"}, "", mcpauth.ErrMalformedHeader, headerForm},
 		{"scheme alone", []string{"Bearer"}, "", mcpauth.ErrMalformedHeader, headerForm},
 		{"scheme and a space", []string{"Bearer "}, "", mcpauth.ErrMalformedHeader, headerForm},
 		{"scheme and spaces", []string{"Bearer     "}, "", mcpauth.ErrMalformedHeader, headerForm},

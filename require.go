@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,12 +26,13 @@ type Requirement struct {
 
 // Require returns middleware that lets a request pass only with an identity
 // from p and the scopes of q. Handlers find the identity with [FromContext].
-// They do not find the credential: the Authorization header is taken off
-// their copy of the request.
+// The Authorization header is taken off their copy of the request, so that the
+// credential goes no further by accident; who needs it asks [Identity.Token].
 //
 // A refusal is answered as RFC 6750, section 3, and RFC 9728, section 5.1, ask
 // for: status, WWW-Authenticate, and {"error","error_description"} as JSON.
 func Require(p Provider, q Requirement) func(http.Handler) http.Handler {
+	q.Scopes = slices.Clone(q.Scopes)
 	logger := q.Logger
 	if logger == nil {
 		logger = slog.Default()
@@ -40,7 +42,7 @@ func Require(p Provider, q Requirement) func(http.Handler) http.Handler {
 			id, err := p.Authenticate(r.Context(), &Request{Header: r.Header})
 			switch {
 			case err != nil:
-			case id == nil:
+			case id == nil || id.principal == "":
 				err = errNoIdentity
 			case !id.HasScopes(q.Scopes...):
 				err = &Error{Code: ErrInsufficientScope, Message: "The token lacks a scope that this operation needs.", Scopes: q.Scopes}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 )
 
@@ -44,7 +45,7 @@ func NewResource(c ResourceConfig) (*Resource, error) {
 		fault.Field = "PublicURL"
 		faults = append(faults, *fault)
 	}
-	if c.Path != "" && (!strings.HasPrefix(c.Path, "/") || strings.HasSuffix(c.Path, "/") || strings.ContainsAny(c.Path, "?#%{} ")) {
+	if c.Path != "" && (!strings.HasPrefix(c.Path, "/") || path.Clean(c.Path) != c.Path || c.Path == "/" || strings.ContainsFunc(c.Path, notInPath)) {
 		faults = append(faults, Fault{"Path", fmt.Sprintf("found %q", c.Path), `a plain path such as "/mcp", or "" for the whole origin`})
 	}
 	for i, as := range c.AuthorizationServers {
@@ -54,7 +55,7 @@ func NewResource(c ResourceConfig) (*Resource, error) {
 		}
 	}
 	for i, s := range c.Scopes {
-		if !validScope(s) {
+		if !ValidScope(s) {
 			faults = append(faults, Fault{fmt.Sprintf("Scopes[%d]", i), fmt.Sprintf("found %q", s), "one scope of RFC 6749, section 3.3: printable ASCII without space, quote and backslash"})
 		} else if s == "offline_access" {
 			faults = append(faults, Fault{fmt.Sprintf("Scopes[%d]", i), `found "offline_access"`, "scopes of this resource (refresh tokens are the client's own affair)"})
@@ -79,6 +80,12 @@ func NewResource(c ResourceConfig) (*Resource, error) {
 		}
 	}
 	return r, nil
+}
+
+// notInPath finds what would need escaping in a path, or means something in a
+// pattern of http.ServeMux.
+func notInPath(r rune) bool {
+	return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"#%<>?[\]^`+"`{|}", r)
 }
 
 const metadataPrefix = "/.well-known/oauth-protected-resource"
@@ -182,8 +189,8 @@ func loopbackName(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// validScope reports whether s is a scope-token of RFC 6749, section 3.3.
-func validScope(s string) bool {
+// ValidScope reports whether s is one scope (RFC 6749, section 3.3).
+func ValidScope(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < 0x21 || c > 0x7e || c == '"' || c == '\\' {
 			return false

@@ -15,8 +15,9 @@ const redacted = "[redacted]"
 // where a secret leaves the type.
 //
 // The zero Secret holds the empty string. A Secret is immutable and safe for
-// concurrent use; two Secrets are not to be compared with ==.
+// concurrent use. Two Secrets cannot be compared with ==.
 type Secret struct {
+	_ [0]func() // forbids ==, which would compare addresses
 	// A pointer, because fmt reads unexported fields by reflection, without
 	// asking for any method, and then prints a pointer as an address only.
 	value *string

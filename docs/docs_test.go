@@ -1,16 +1,18 @@
-// Package docs_test holds the documentation to the truth: every shell block is
+// Package docs_test holds the documentation to the truth: every "sh" block is
 // run, what follows it as "text" is what it prints, and every Go block is code
-// that is compiled and tested elsewhere.
+// that is compiled and tested elsewhere. Other kinds of block are not there.
 package docs_test
 
 import (
 	"bytes"
 	"context"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -22,6 +24,9 @@ type block struct {
 	lang, text string
 	line       int
 }
+
+// readersPort is where the documentation's servers listen.
+const readersPort = "127.0.0.1:8080"
 
 // notRun are commands of the documentation that run this test, or the whole
 // benchmark.
@@ -43,8 +48,11 @@ func TestDocumentation(t *testing.T) {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			blocks := read(t, path)
 			for _, b := range blocks {
-				if b.lang == "go" && !strings.Contains(source, b.text) {
+				switch {
+				case b.lang == "go" && !strings.Contains(source, b.text):
 					t.Errorf("line %d: this Go code is in no file of examples/", b.line)
+				case b.lang != "go" && b.lang != "sh" && b.lang != "text":
+					t.Errorf("line %d: a block of %q, which nothing checks", b.line, b.lang)
 				}
 			}
 			runShell(t, blocks)
@@ -134,11 +142,19 @@ func runShell(t *testing.T, blocks []block) {
 	if len(wanted) == 0 {
 		return
 	}
+	if taken, err := net.DialTimeout("tcp", readersPort, time.Second); err == nil {
+		taken.Close()
+		t.Fatalf("something else listens on %s, which the documentation uses", readersPort)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script.String())
 	cmd.Dir = root
 	cmd.WaitDelay = 5 * time.Second
+	// A group of its own, so that nothing which it has begun stays behind.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	defer func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }()
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,12 +23,16 @@ type (
 	Call = inproc.Call
 	// Instance is a server for one user.
 	Instance = inproc.Instance
+	// Stats is what is alive.
+	Stats = inproc.Stats
 )
 
 // Config says what a Gateway serves and to whom. It is read once, by New.
 type Config struct {
-	// Provider says who the user is. Required. If it has the methods
-	// Start(context.Context) error and Close() error, the Gateway calls them.
+	// Provider says who the user is. Required. A provider that is a
+	// mcpauth.Lifecycle belongs to the Gateway once New has returned one: it is
+	// started and closed with it. To share a provider, wrap it in a type that
+	// has Authenticate only, and see to the rest yourself.
 	Provider mcpauth.Provider
 	// Factory makes the servers. Required.
 	Factory Factory
@@ -56,10 +61,12 @@ type Config struct {
 
 	// MaxBodyBytes bounds a request body. Default 4 MiB.
 	MaxBodyBytes int64
+	// BodyTimeout is how long a client may take to send a body. Default 30 s.
+	BodyTimeout time.Duration
 	// IdleTimeout ends a session, or a user's server, that has had no request
 	// and no open stream for that long. Default 30 minutes.
 	IdleTimeout time.Duration
-	// FactoryTimeout bounds one call of Factory. Default 30 s.
+	// FactoryTimeout is how long a request waits for Factory. Default 30 s.
 	FactoryTimeout time.Duration
 	// ShutdownTimeout is how long Run waits for requests in progress once it
 	// is told to stop. Default 30 s.
@@ -76,30 +83,17 @@ const (
 )
 
 func (c Config) withDefaults() Config {
-	if c.Addr == "" {
-		c.Addr = defaultAddr
-	}
+	c.Addr = cmp.Or(c.Addr, defaultAddr)
+	c.BasePath = cmp.Or(c.BasePath, defaultBasePath)
+	c.MaxBodyBytes = cmp.Or(c.MaxBodyBytes, defaultMaxBodyBytes)
+	c.RequiredScopes = slices.Clone(c.RequiredScopes)
 	if c.PublicURL == "" && loopbackAddr(c.Addr) {
 		c.PublicURL = "http://" + c.Addr
 	}
-	if c.BasePath == "" {
-		c.BasePath = defaultBasePath
-	}
-	if c.MaxBodyBytes == 0 {
-		c.MaxBodyBytes = defaultMaxBodyBytes
-	}
-	for timeout, standard := range map[*time.Duration]time.Duration{
-		&c.IdleTimeout:     30 * time.Minute,
-		&c.FactoryTimeout:  30 * time.Second,
-		&c.ShutdownTimeout: 30 * time.Second,
-	} {
-		if *timeout == 0 {
-			*timeout = standard
-		}
-	}
-	if c.SupportedScopes == nil {
-		c.SupportedScopes = c.RequiredScopes
-	}
+	c.BodyTimeout = cmp.Or(c.BodyTimeout, 30*time.Second)
+	c.IdleTimeout = cmp.Or(c.IdleTimeout, 30*time.Minute)
+	c.FactoryTimeout = cmp.Or(c.FactoryTimeout, 30*time.Second)
+	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, 30*time.Second)
 	if named, ok := c.Provider.(interface{ Issuers() []string }); ok && c.AuthorizationServers == nil {
 		for _, issuer := range named.Issuers() {
 			if u, err := url.Parse(issuer); err == nil && u.Scheme == "https" && u.Host != "" {
@@ -133,13 +127,18 @@ func (c Config) faults() []mcpauth.Fault {
 	} else if loopbackAddr(c.Addr) && strings.HasSuffix(c.Addr, ":0") && c.PublicURL == "http://"+c.Addr {
 		add("PublicURL", fmt.Sprintf("missing, while Addr %q leaves the port open", c.Addr), "a fixed port, or a PublicURL")
 	}
+	for i, s := range c.RequiredScopes {
+		if !mcpauth.ValidScope(s) {
+			add(fmt.Sprintf("RequiredScopes[%d]", i), fmt.Sprintf("found %q", s), "one scope of RFC 6749, section 3.3")
+		}
+	}
 	if c.MaxBodyBytes < 0 {
 		add("MaxBodyBytes", fmt.Sprintf("found %d", c.MaxBodyBytes), "a positive number of bytes")
 	}
 	for _, d := range []struct {
 		field string
 		value time.Duration
-	}{{"IdleTimeout", c.IdleTimeout}, {"FactoryTimeout", c.FactoryTimeout}, {"ShutdownTimeout", c.ShutdownTimeout}} {
+	}{{"BodyTimeout", c.BodyTimeout}, {"IdleTimeout", c.IdleTimeout}, {"FactoryTimeout", c.FactoryTimeout}, {"ShutdownTimeout", c.ShutdownTimeout}} {
 		if d.value < 0 {
 			add(d.field, fmt.Sprintf("found %s", d.value), "a positive duration")
 		}
@@ -147,15 +146,24 @@ func (c Config) faults() []mcpauth.Fault {
 	return faults
 }
 
-// partFields are the settings that a part knows by another name.
-var partFields = strings.NewReplacer("Path", "BasePath", "Scopes[", "SupportedScopes[")
+// ownName returns what a setting of a part is called here.
+func ownName(field string) string {
+	name, index, _ := strings.Cut(field, "[")
+	switch {
+	case name == "Path":
+		return "BasePath"
+	case name == "Scopes":
+		return "SupportedScopes[" + index
+	}
+	return field
+}
 
 // collect adds the faults of err, a part's *mcpauth.ConfigError, to faults.
 func collect(faults []mcpauth.Fault, err error) []mcpauth.Fault {
 	var part *mcpauth.ConfigError
 	if errors.As(err, &part) {
 		for _, f := range part.Faults {
-			f.Field = partFields.Replace(f.Field)
+			f.Field = ownName(f.Field)
 			// Parts share some settings; one mention is enough.
 			if !slices.ContainsFunc(faults, func(g mcpauth.Fault) bool { return g.Field == f.Field }) {
 				faults = append(faults, f)

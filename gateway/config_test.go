@@ -53,7 +53,10 @@ func TestConfigFaults(t *testing.T) {
 		{"loopback by name", func(c *gateway.Config) { c.Addr = "localhost:8080" }, nil},
 		{"IPv6 loopback", func(c *gateway.Config) { c.Addr = "[::1]:8080" }, nil},
 		{"the whole origin", func(c *gateway.Config) { c.BasePath = "/" }, nil},
-		{"required scopes that are none", func(c *gateway.Config) { c.RequiredScopes = []string{`quo"te`} }, []string{"SupportedScopes[0]"}},
+		{"required scopes that are none", func(c *gateway.Config) { c.RequiredScopes = []string{`quo"te`} }, []string{"RequiredScopes[0]"}},
+		{"paths that no mux takes", func(c *gateway.Config) { c.BasePath = "/a//b" }, []string{"BasePath"}},
+		{"paths that climb", func(c *gateway.Config) { c.BasePath = "/a/../b" }, []string{"BasePath"}},
+		{"paths with a line break", func(c *gateway.Config) { c.BasePath = "/a\nb" }, []string{"BasePath"}},
 		{"an issuer that is no URL is not advertised", func(c *gateway.Config) { c.Provider = nobody{[]string{"company", "http://plain.example"}} }, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -70,7 +73,7 @@ func TestConfigFaults(t *testing.T) {
 				t.Errorf("faults of %v, want %v: %v", fields, test.fields, err)
 			}
 			if err == nil {
-				if err := g.Close(t.Context()); err != nil {
+				if err := g.Shutdown(t.Context()); err != nil {
 					t.Errorf("Close = %v", err)
 				}
 			}

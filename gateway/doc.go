@@ -13,5 +13,5 @@
 //	err = g.Run(ctx) // until ctx is done, then a graceful stop
 //
 // A Gateway is an http.Handler too, to be mounted beside other routes; then
-// Start and Close stand for what Run does.
+// Start and Shutdown stand for what Run does.
 package gateway

@@ -11,11 +11,12 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/internal/envelope"
+	"github.com/mcpauth-go/mcpauth/internal/gate"
 	"github.com/mcpauth-go/mcpauth/upstream/inproc"
 )
 
@@ -26,7 +27,8 @@ type Gateway struct {
 	door     mcpauth.Requirement
 	upstream *inproc.Upstream
 	routes   *http.ServeMux
-	requests gate
+	requests gate.Gate
+	served   atomic.Bool
 
 	// streams is done when the gateway begins to stop: it ends what would
 	// otherwise stay open for as long as the client likes.
@@ -35,11 +37,15 @@ type Gateway struct {
 }
 
 // New returns a Gateway for c. The error, a *mcpauth.ConfigError, has
-// everything that is wrong with the configuration. Close must follow.
+// everything that is wrong with the configuration. Run, Serve or Shutdown must
+// follow.
 func New(c Config) (*Gateway, error) {
 	c = c.withDefaults()
 	faults := c.faults()
 	path := strings.TrimSuffix(c.BasePath, "/")
+	if c.SupportedScopes == nil && len(faults) == 0 {
+		c.SupportedScopes = c.RequiredScopes
+	}
 	resource, err := mcpauth.NewResource(mcpauth.ResourceConfig{
 		PublicURL: c.PublicURL, Path: path, AuthorizationServers: c.AuthorizationServers, Scopes: c.SupportedScopes,
 	})
@@ -83,15 +89,15 @@ func New(c Config) (*Gateway, error) {
 func (g *Gateway) Resource() *mcpauth.Resource { return g.resource }
 
 // Stats returns what is alive now.
-func (g *Gateway) Stats() inproc.Stats { return g.upstream.Stats() }
+func (g *Gateway) Stats() Stats { return g.upstream.Stats() }
 
 // ServeHTTP serves MCP, health and the resource metadata.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !g.requests.enter() {
+	if !g.requests.Enter() {
 		g.door.Refuse(w, &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "The server is shutting down."})
 		return
 	}
-	defer g.requests.leave()
+	defer g.requests.Leave()
 	g.routes.ServeHTTP(w, r)
 }
 
@@ -104,7 +110,7 @@ func (g *Gateway) serveMCP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if r.Method == http.MethodGet || len(messages) > 0 && messages[0].Method == "subscriptions/listen" {
+	if inproc.IsStream(r, messages) {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		defer context.AfterFunc(g.streams, cancel)()
@@ -129,14 +135,20 @@ func (g *Gateway) readMessages(w http.ResponseWriter, r *http.Request) ([]envelo
 	if r.ContentLength > g.config.MaxBodyBytes {
 		return tooLarge()
 	}
+	// A client that sends slowly must not hold the connection for ever. Not
+	// every ResponseWriter can do this; net/http's can.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(g.config.BodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, g.config.MaxBodyBytes))
 	if err != nil {
+		// The deadline stays: net/http reads on, to use the connection again.
 		if tooMuch := (*http.MaxBytesError)(nil); errors.As(err, &tooMuch) {
 			return tooLarge()
 		}
 		envelope.WriteError(w, http.StatusBadRequest, envelope.CodeParse, "The request body could not be read")
 		return nil, false
 	}
+	_ = control.SetReadDeadline(time.Time{})
 	messages, err := envelope.Parse(body)
 	if err != nil {
 		envelope.WriteError(w, http.StatusBadRequest, envelope.CodeParse, "Malformed message: "+err.Error())
@@ -147,8 +159,12 @@ func (g *Gateway) readMessages(w http.ResponseWriter, r *http.Request) ([]envelo
 }
 
 // refuse answers a request that the upstream cannot serve.
-func (g *Gateway) refuse(w http.ResponseWriter, err error) {
-	g.config.Logger.Error("request failed", "error", err)
+func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	level := slog.LevelError
+	if r.Context().Err() != nil {
+		level = slog.LevelDebug // the client has left
+	}
+	g.config.Logger.Log(r.Context(), level, "request failed", "error", err)
 	g.door.Refuse(w, &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "The server cannot serve this request now. Please try again later."})
 }
 
@@ -167,54 +183,74 @@ func writeHealth(w http.ResponseWriter, status int, text string) {
 	fmt.Fprintf(w, "{\"status\":%q}\n", text)
 }
 
-// Start starts the provider. Run does so itself.
+// Start starts the provider. Run and Serve do so themselves.
 func (g *Gateway) Start(ctx context.Context) error {
-	if p, ok := g.config.Provider.(interface{ Start(context.Context) error }); ok {
+	if p, ok := g.config.Provider.(mcpauth.Lifecycle); ok {
 		return p.Start(ctx)
 	}
 	return nil
 }
 
-// Close stops gracefully: new requests get 503, open streams end, requests in
-// progress finish, and then sessions, instances and the provider are closed.
-// When ctx ends first, what is left is cut off and the error says so.
-func (g *Gateway) Close(ctx context.Context) error {
+// Shutdown stops gracefully: new requests get 503, open streams end, requests
+// in progress finish, and then sessions, instances and the provider are closed.
+// When ctx ends first, requests are no longer waited for; instances that are
+// not in use are closed all the same, and the error says what was left.
+func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.endStreams()
-	err := g.requests.close(ctx)
-	if e := g.upstream.Close(ctx); e != nil && err == nil {
-		err = e
+	err := g.requests.Close(ctx)
+	if err != nil {
+		err = fmt.Errorf("gateway: requests still in progress: %w", err)
 	}
-	if p, ok := g.config.Provider.(io.Closer); ok {
-		if e := p.Close(); e != nil && err == nil {
-			err = e
-		}
+	if ctx.Err() != nil {
+		// The time for requests is up; that for closing what is idle is not.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+	}
+	err = errors.Join(err, g.upstream.Shutdown(ctx))
+	if p, ok := g.config.Provider.(mcpauth.Lifecycle); ok {
+		err = errors.Join(err, p.Close())
 	}
 	return err
 }
 
+// closeTimeout is how long idle instances may take to close when requests have
+// used up ShutdownTimeout.
+const closeTimeout = 2 * time.Second
+
+// ErrServed is what Run and Serve return when called again.
+var ErrServed = errors.New("gateway: served before; make a new one")
+
 // Run starts the gateway, listens on Addr and serves until ctx is done. Then
-// it stops as Close does, within ShutdownTimeout. It returns nil after a
-// graceful stop.
+// it stops as Shutdown does, within ShutdownTimeout, past which connections are
+// cut and the contexts of their requests cancelled. It returns nil after a
+// graceful stop. A Gateway serves once.
 func (g *Gateway) Run(ctx context.Context) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", g.config.Addr)
 	if err != nil {
-		return errors.Join(fmt.Errorf("gateway: %w", err), g.Close(ctx))
+		return errors.Join(fmt.Errorf("gateway: %w", err), g.Shutdown(ctx))
 	}
 	return g.Serve(ctx, listener)
 }
 
-// Serve is Run on a listener of the caller's.
+// Serve is Run on a listener of the caller's, which it closes.
 func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
+	if g.served.Swap(true) {
+		return errors.Join(ErrServed, listener.Close())
+	}
 	if tcp, ok := listener.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && loopbackAddr(g.config.Addr) {
 		listener.Close()
-		return errors.Join(fmt.Errorf("gateway: the listener %s is beyond loopback: set Addr to it, and PublicURL to the origin that clients see", tcp), g.Close(ctx))
+		return errors.Join(fmt.Errorf("gateway: the listener %s is beyond loopback: set Addr to it, and PublicURL to the origin that clients see", tcp), g.Shutdown(ctx))
 	}
 	if err := g.Start(ctx); err != nil {
 		listener.Close()
-		return errors.Join(fmt.Errorf("gateway: %w", err), g.Close(ctx))
+		return errors.Join(fmt.Errorf("gateway: %w", err), g.Shutdown(ctx))
 	}
+	base, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
 	server := &http.Server{
 		Handler:           g,
+		BaseContext:       func(net.Listener) context.Context { return base },
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -235,54 +271,9 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
 	defer cancel()
 	g.endStreams() // Shutdown waits for them
 	if e := server.Shutdown(stopping); e != nil {
+		cut()
 		server.Close()
 		err = errors.Join(err, fmt.Errorf("gateway: requests cut off at the end of ShutdownTimeout: %w", e))
 	}
-	return errors.Join(err, g.Close(stopping))
-}
-
-// gate counts the requests in progress and lets none in after it is closed.
-type gate struct {
-	mu     sync.Mutex
-	inside int
-	closed bool
-	empty  chan struct{}
-}
-
-func (g *gate) enter() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed {
-		return false
-	}
-	g.inside++
-	return true
-}
-
-func (g *gate) leave() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.inside--; g.inside == 0 && g.closed {
-		close(g.empty)
-	}
-}
-
-// close waits until all requests have left.
-func (g *gate) close(ctx context.Context) error {
-	g.mu.Lock()
-	if !g.closed {
-		g.closed = true
-		g.empty = make(chan struct{})
-	}
-	inside := g.inside
-	g.mu.Unlock()
-	if inside == 0 {
-		return nil // also when ctx is done
-	}
-	select {
-	case <-g.empty:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("gateway: requests still in progress: %w", ctx.Err())
-	}
+	return errors.Join(err, g.Shutdown(stopping))
 }

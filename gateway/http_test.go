@@ -294,7 +294,7 @@ func TestMountedBesideOtherRoutes(t *testing.T) {
 	if status, _, body := ask("/mcp", func(*http.Request) {}); status != 200 {
 		t.Errorf("before Close: %d %s", status, body)
 	}
-	if err := g.Close(context.WithoutCancel(t.Context())); err != nil {
+	if err := g.Shutdown(context.WithoutCancel(t.Context())); err != nil {
 		t.Errorf("Close = %v", err)
 	}
 	if stats := g.Stats(); stats.Sessions != 0 {
@@ -309,7 +309,7 @@ func TestMountedBesideOtherRoutes(t *testing.T) {
 	if status, _, body := ask("/mcp", func(*http.Request) {}); status != 503 {
 		t.Errorf("POST after Close: %d %s", status, body)
 	}
-	if err := g.Close(t.Context()); err != nil {
+	if err := g.Shutdown(t.Context()); err != nil {
 		t.Errorf("Close, once more = %v", err)
 	}
 	transport.CloseIdleConnections()

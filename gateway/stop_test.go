@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,7 +29,7 @@ func (*names) Authenticate(_ context.Context, r *mcpauth.Request) (*mcpauth.Iden
 	if err != nil {
 		return nil, err
 	}
-	return mcpauth.NewIdentity(mcpauth.IdentityFields{Issuer: "names", UserID: name}), nil
+	return mcpauth.NewIdentity(mcpauth.IdentityFields{Issuer: "names", UserID: name})
 }
 
 func (n *names) Start(context.Context) error { n.started.Add(1); return nil }
@@ -51,6 +52,14 @@ func newWaiting() *waiting {
 		})
 	}
 	return w
+}
+
+// first is a request that makes user a server, and leaves it idle.
+func first(s *gatewaytest.Server, t *testing.T, user, version string) gatewaytest.Request {
+	if version == gatewaytest.Modern {
+		return gatewaytest.ModernCall(user, 1, "whoami", "{}")
+	}
+	return gatewaytest.Request{Token: user, Session: s.Open(t, user, version), Version: version, Body: gatewaytest.CallTool(1, "whoami", "{}")}
 }
 
 func wait(s *gatewaytest.Server, t *testing.T, user, version string) gatewaytest.Request {
@@ -168,6 +177,9 @@ func TestStopCutsOffWhatNeverEnds(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			provider, factory := &names{}, newWaiting()
 			s := gatewaytest.Start(t, gateway.Config{Provider: provider, Factory: factory.Make, ShutdownTimeout: 50 * time.Millisecond})
+			if got := s.Do(t, first(s, t, "idle", version)); got.Status != http.StatusOK {
+				t.Fatalf("the idle user: %d %s", got.Status, got.Body)
+			}
 			request := wait(s, t, "alice", version)
 			cut := make(chan error, 1)
 			go func() {
@@ -194,11 +206,15 @@ func TestStopCutsOffWhatNeverEnds(t *testing.T) {
 			if provider.closed.Load() != 1 {
 				t.Errorf("provider closed %d times", provider.closed.Load())
 			}
-			if closed := factory.Closed(); version == gatewaytest.Legacy && len(closed) != 0 {
-				t.Errorf("instances of %v closed under a tool at work", closed)
+			closed := factory.Closed()
+			if !slices.Contains(closed, "idle") {
+				t.Errorf("closed are the instances of %v, not that of the idle user", closed)
+			}
+			if version == gatewaytest.Legacy && slices.Contains(closed, "alice") {
+				t.Error("an instance was closed under a tool at work")
 			}
 			close(factory.proceed)
-			gatewaytest.Eventually(t, "the instance is closed once its tool is done", func() bool { return len(factory.Closed()) == 1 })
+			gatewaytest.Eventually(t, "the instance is closed once its tool is done", func() bool { return len(factory.Closed()) == 2 })
 		})
 	}
 }
@@ -267,4 +283,36 @@ func (l *leaving) Authenticate(ctx context.Context, r *mcpauth.Request) (*mcpaut
 		context.AfterFunc(ctx, func() { close(l.left) })
 	}
 	return l.names.Authenticate(ctx, r)
+}
+
+func TestAGatewayServesOnce(t *testing.T) {
+	s := gatewaytest.Start(t, gateway.Config{Provider: &names{}, Factory: newWaiting().Make})
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context()); !errors.Is(err, gateway.ErrServed) {
+		t.Errorf("Run after a stop = %v", err)
+	}
+}
+
+// A client that sends a body drop by drop must not hold its connection, nor
+// the stop of the gateway.
+func TestSlowBody(t *testing.T) {
+	s := gatewaytest.Start(t, gateway.Config{Provider: &names{}, Factory: newWaiting().Make, BodyTimeout: 50 * time.Millisecond})
+	body, drops := io.Pipe()
+	defer drops.Close()
+	go drops.Write([]byte(`{"jsonrpc":`)) // and then nothing
+	request, err := s.New(t.Context(), gatewaytest.Request{Token: "alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Body, request.ContentLength = body, 100
+	resp, err := s.HTTP.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("answer %d", resp.StatusCode)
+	}
 }

@@ -36,11 +36,6 @@ func newBounded[K comparable, V any](o otter.Options[K, V]) *bounded[K, V] {
 	return b
 }
 
-func (b *bounded[K, V]) close() {
-	b.InvalidateAll()
-	b.StopAllGoroutines()
-}
-
 func (b *bounded[K, V]) stats() CacheStats {
 	s := CacheStats{Entries: b.EstimatedSize(), Evictions: b.evictions.Load()}
 	if b.IsWeighted() {
@@ -107,7 +102,7 @@ func (l *latest) put(e *entry) {
 // outlasts reports whether e is to be preferred to other: a token of keys that
 // are gone is worth nothing.
 func (e *entry) outlasts(other *entry) bool {
-	return e.end > other.end || !other.keys.current()
+	return e.keys.current() && (e.end > other.end || !other.keys.current())
 }
 
 // left returns how long e can still be good.

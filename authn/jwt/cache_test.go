@@ -345,7 +345,8 @@ func TestTokensWithTheSameEndNeverShareAResult(t *testing.T) {
 			group.Go(func() {
 				p.flight.Do(key(test.first), func() (any, error) {
 					<-proceed
-					return p.verify(test.first, p.now())
+					e, err := p.verify(test.first, p.now())
+					return &outcome{test.first, e, err}, nil
 				})
 			})
 			synctest.Wait()

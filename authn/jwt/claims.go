@@ -216,8 +216,7 @@ func peekIssuer(payload []byte) ([]byte, error) {
 	return text("iss", value)
 }
 
-// validUserID refuses ids that could not be told apart, or forge a line, where
-// they are written down.
+// validUserID refuses ids that would forge a line where they are written down.
 func validUserID(id []byte) bool {
 	for _, r := range string(id) {
 		if unicode.IsControl(r) {

@@ -1,6 +1,7 @@
 package jwt
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -82,7 +83,7 @@ type Issuer struct {
 	// that differ. Default 0, at most 5 minutes.
 	ExpiryLeeway time.Duration
 	// ClockTolerance is how far "nbf" and "iat" may lie in the future.
-	// Default 60 s, at most 5 minutes.
+	// Default 60 s, at most 5 minutes; negative for none.
 	ClockTolerance time.Duration
 	// MaxLifetime ends a token that long after its "iat", which is required
 	// then, whatever its "exp". Default 0: no such end.
@@ -127,10 +128,10 @@ const (
 // withDefaults returns a copy of c that shares nothing that the caller could
 // change, with every default filled in.
 func (c Config) withDefaults() Config {
-	c.MaxTokenSize = orDefault(c.MaxTokenSize, defaultMaxTokenSize)
-	c.Cache.TTL = orDefault(c.Cache.TTL, defaultTTL)
-	c.Cache.MaxBytes = orDefault(c.Cache.MaxBytes, defaultMaxBytes)
-	c.ReloadInterval = orDefault(c.ReloadInterval, defaultReloadInterval)
+	c.MaxTokenSize = cmp.Or(c.MaxTokenSize, defaultMaxTokenSize)
+	c.Cache.TTL = cmp.Or(c.Cache.TTL, defaultTTL)
+	c.Cache.MaxBytes = cmp.Or(c.Cache.MaxBytes, defaultMaxBytes)
+	c.ReloadInterval = cmp.Or(c.ReloadInterval, defaultReloadInterval)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -145,19 +146,11 @@ func (c Config) withDefaults() Config {
 				iss.Algorithms[j] = known // "Ed25519" is EdDSA
 			}
 		}
-		iss.AudienceClaim = orDefault(iss.AudienceClaim, defaultAudienceClaim)
-		iss.UserIDClaim = orDefault(iss.UserIDClaim, defaultUserIDClaim)
-		iss.ClockTolerance = orDefault(iss.ClockTolerance, defaultTolerance)
+		iss.AudienceClaim = cmp.Or(iss.AudienceClaim, defaultAudienceClaim)
+		iss.UserIDClaim = cmp.Or(iss.UserIDClaim, defaultUserIDClaim)
+		iss.ClockTolerance = max(cmp.Or(iss.ClockTolerance, defaultTolerance), 0)
 	}
 	return c
-}
-
-func orDefault[T comparable](value, standard T) T {
-	var zero T
-	if value == zero {
-		return standard
-	}
-	return value
 }
 
 // faults returns everything that is wrong with c, apart from its keys.
@@ -212,16 +205,26 @@ func (c Config) faults() []mcpauth.Fault {
 		}
 		if text := badText(iss.UserIDClaim); text != "" {
 			add(at("UserIDClaim"), text, "a claim name")
-		} else if slices.Contains([]string{"iss", "aud", "exp", "nbf", "iat"}, iss.UserIDClaim) {
+		} else if iss.UserIDClaim == "aud" || slices.Contains(claimsOfOwnMeaning, iss.UserIDClaim) {
 			add(at("UserIDClaim"), fmt.Sprintf("found %q", iss.UserIDClaim), `a claim that tells users apart, such as "userId" or "sub"`)
 		}
 		if text := badText(iss.AudienceClaim); text != "" {
 			add(at("AudienceClaim"), text, "a claim name")
+		} else if iss.AudienceClaim == iss.UserIDClaim || slices.Contains(claimsOfOwnMeaning, iss.AudienceClaim) {
+			add(at("AudienceClaim"), fmt.Sprintf("found %q", iss.AudienceClaim), `a claim that names the audience, such as "aud" or "client_id"`)
 		}
 		within(at("ExpiryLeeway"), iss.ExpiryLeeway, 0, maxTolerance)
 		within(at("ClockTolerance"), iss.ClockTolerance, 0, maxTolerance)
 		if iss.MaxLifetime < 0 {
 			add(at("MaxLifetime"), fmt.Sprintf("found %s", iss.MaxLifetime), "a positive duration, or 0 for none")
+		}
+		for _, d := range []struct {
+			field string
+			value time.Duration
+		}{{"ExpiryLeeway", iss.ExpiryLeeway}, {"ClockTolerance", iss.ClockTolerance}, {"MaxLifetime", iss.MaxLifetime}} {
+			if d.value%time.Second != 0 {
+				add(at(d.field), fmt.Sprintf("found %s", d.value), "whole seconds, as tokens are dated")
+			}
 		}
 		if iss.AllowMissingExpiry && iss.MaxLifetime == 0 {
 			add(at("AllowMissingExpiry"), "set without MaxLifetime", "a MaxLifetime, so that no token is good for ever")
@@ -229,6 +232,10 @@ func (c Config) faults() []mcpauth.Fault {
 	}
 	return faults
 }
+
+// claimsOfOwnMeaning are read for what they mean. As the claim for something
+// else, they would not be.
+var claimsOfOwnMeaning = []string{"iss", "exp", "nbf", "iat", "jti", "typ", "token_use", "cnf", "scope", "scp"}
 
 // badText says what is wrong with a string that is to be compared exactly.
 func badText(s string) string {

@@ -27,7 +27,7 @@ func TestConfigReportsAllFaultsAtOnce(t *testing.T) {
 		MaxTokenSize: -1, ReloadInterval: -time.Second, Cache: jwt.Cache{TTL: 2 * time.Hour, MaxBytes: 10},
 		Issuers: []jwt.Issuer{
 			{Audience: []string{"a", " b"}, AnyAudience: true, AudienceClaim: "a\n", UserIDClaim: "exp", Algorithms: []jwt.Algorithm{"none"},
-				ExpiryLeeway: 6 * time.Minute, ClockTolerance: -time.Second, MaxLifetime: -1},
+				ExpiryLeeway: 6 * time.Minute, ClockTolerance: 6 * time.Minute, MaxLifetime: -1},
 			{Name: "x\x00", AllowMissingExpiry: true, Keys: []jwt.KeySource{{}}},
 			{Name: "twice", Audience: []string{"a"}, Keys: []jwt.KeySource{jwt.Secret(mcpauth.NewSecret("short"))}},
 			{Name: "twice", Audience: []string{"a"}, Keys: []jwt.KeySource{jwt.JWKS(tokentest.JWKS(`{"kty":"RSA"}`, `{"kty":"EC"}`))}},
@@ -36,7 +36,7 @@ func TestConfigReportsAllFaultsAtOnce(t *testing.T) {
 	want := []string{
 		"MaxTokenSize", "Cache.TTL", "Cache.MaxBytes", "ReloadInterval",
 		"Issuers[0].Name", "Issuers[0].AnyAudience", "Issuers[0].Audience[1]", "Issuers[0].Algorithms[0]", "Issuers[0].Keys", "Issuers[0].UserIDClaim",
-		"Issuers[0].AudienceClaim", "Issuers[0].ExpiryLeeway", "Issuers[0].ClockTolerance", "Issuers[0].MaxLifetime",
+		"Issuers[0].AudienceClaim", "Issuers[0].ExpiryLeeway", "Issuers[0].ClockTolerance", "Issuers[0].MaxLifetime", "Issuers[0].MaxLifetime",
 		"Issuers[1].Name", "Issuers[1].Audience", "Issuers[1].AllowMissingExpiry", "Issuers[3].Name",
 		"Issuers[1].Keys[0]", "Issuers[2].Keys[0]", "Issuers[3].Keys[0]", "Issuers[3].Keys[0]",
 	}
@@ -142,4 +142,20 @@ func TestConfigIsReadOnce(t *testing.T) {
 	p := newProvider(t, config)
 	config.Issuers[0].Audience[0], config.Issuers[0].Name = "changed", "changed"
 	passes(t, p, good())
+}
+
+// A claim that is read for what it means would not be, as the claim for
+// something else: its check would be gone without a word.
+func TestClaimsOfOwnMeaning(t *testing.T) {
+	for _, claim := range []string{"iss", "exp", "nbf", "iat", "jti", "typ", "token_use", "cnf", "scope", "scp"} {
+		issuer := jwt.Issuer{Name: issuerName, Audience: []string{audience}, Keys: []jwt.KeySource{jwt.PEM(tokentest.KeyFor("ES256").PEM())}}
+		issuer.UserIDClaim = claim
+		if got := fields(faults(t, only(issuer))); !reflect.DeepEqual(got, []string{"Issuers[0].UserIDClaim"}) {
+			t.Errorf("UserIDClaim %q: faults of %q", claim, got)
+		}
+		issuer.UserIDClaim, issuer.AudienceClaim = "", claim
+		if got := fields(faults(t, only(issuer))); !reflect.DeepEqual(got, []string{"Issuers[0].AudienceClaim"}) {
+			t.Errorf("AudienceClaim %q: faults of %q", claim, got)
+		}
+	}
 }

@@ -62,3 +62,14 @@ func TestForwardedToken(t *testing.T) {
 		})
 	}
 }
+
+// A token that may be meant for anybody is not passed on to anybody.
+func TestNoForwardingWithoutAnAudience(t *testing.T) {
+	issuer := signedBy(issuerName, ours)
+	issuer.Audience, issuer.AnyAudience = nil, true
+	p := newProvider(t, jwt.Config{Issuers: []jwt.Issuer{issuer}})
+	passes(t, p, good())
+	if got := forwarded(p, issuerName, "user-1"); got != "" {
+		t.Error("a token is handed out although nothing says whom it is for")
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"sync/atomic"
@@ -95,18 +96,27 @@ func file(form form, path string) KeySource {
 	return KeySource{form: form, name: "file " + path, isFile: true, read: func() ([]byte, error) {
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, errors.Unwrap(err) // without the path, which the name has
+			return nil, withoutPath(err)
 		}
 		defer f.Close()
 		data, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
 		if err != nil {
-			return nil, errors.Unwrap(err)
+			return nil, withoutPath(err)
 		}
 		if len(data) > maxKeyFile {
 			return nil, fmt.Errorf("is larger than %d bytes", maxKeyFile)
 		}
 		return data, nil
 	}}
+}
+
+// withoutPath drops the path, which the source's name has, from an error of
+// package os.
+func withoutPath(err error) error {
+	if p := (*fs.PathError)(nil); errors.As(err, &p) {
+		return p.Err
+	}
+	return err
 }
 
 // issuer is a configured issuer with its keys as they are now.

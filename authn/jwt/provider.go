@@ -39,7 +39,7 @@ type Provider struct {
 	stopped   sync.WaitGroup
 }
 
-var _ mcpauth.Provider = (*Provider)(nil)
+var _ mcpauth.Lifecycle = (*Provider)(nil)
 
 // instant is a moment on both clocks: the wall clock, by which tokens are
 // dated, and the monotonic one, by which results are kept, so that a wall
@@ -187,17 +187,28 @@ func (p *Provider) Close() error {
 		p.stop()
 	}
 	p.stopped.Wait()
+	p.clear()
 	if p.accepted != nil {
-		p.accepted.close()
+		p.accepted.StopAllGoroutines()
 	}
 	if p.refused != nil {
-		p.refused.close()
+		p.refused.StopAllGoroutines()
 	}
-	p.latest.close()
+	p.latest.StopAllGoroutines()
 	if p.started {
 		p.config.Logger.Info("jwt provider closed")
 	}
 	return nil
+}
+
+func (p *Provider) clear() {
+	if p.accepted != nil {
+		p.accepted.InvalidateAll()
+	}
+	if p.refused != nil {
+		p.refused.InvalidateAll()
+	}
+	p.latest.InvalidateAll()
 }
 
 // Issuers returns the names of the issuers, in the order of the
@@ -215,7 +226,8 @@ func (p *Provider) Issuers() []string {
 // for. With a request at hand, use its own identity's Token. ok is false when
 // none is known that is still good. The index is written when a token is
 // verified, not when it is answered from the cache; it is bounded by
-// Cache.MaxBytes and kept also when the cache is off.
+// Cache.MaxBytes and kept also when the cache is off. Tokens of an issuer with
+// AnyAudience are not in it.
 func (p *Provider) Token(issuer, userID string) (token mcpauth.Secret, ok bool) {
 	e, ok := p.latest.GetIfPresent(issuer + "\x00" + userID)
 	if !ok || p.closed.Load() || e.check(p.now()) != nil {

@@ -23,8 +23,8 @@ func (p *Provider) Authenticate(ctx context.Context, r *mcpauth.Request) (*mcpau
 	return p.Verify(ctx, token)
 }
 
-// Verify returns the identity that token proves, or an *mcpauth.Error. With
-// keys at hand it never waits; ctx is for key sources that do.
+// Verify returns the identity that token proves, or an *mcpauth.Error. It does
+// not wait for anything.
 func (p *Provider) Verify(_ context.Context, token string) (*mcpauth.Identity, error) {
 	if p.closed.Load() {
 		return nil, errClosed
@@ -71,30 +71,37 @@ func (p *Provider) verifyAnew(token string) (*mcpauth.Identity, error) {
 // verifyOnce verifies a new token once for many requests that bring it at the
 // same time, and keeps the result.
 func (p *Provider) verifyOnce(token string) (*entry, error) {
-	own := false
-	verify := func() (any, error) {
-		own = true
+	// Tokens differ in their ends, and a short key is cheap to hash. Two that
+	// do not may share a flight, but never its outcome.
+	result, _, _ := p.flight.Do(token[max(0, len(token)-64):], func() (any, error) {
 		generation := p.generation.Load()
 		now := p.now()
 		// Another flight may have landed since the look into the cache.
 		if e, ok := p.accepted.get(token, now); ok && e.check(now) == nil {
-			return e, nil
+			return &outcome{token, e, nil}, nil
 		}
 		e, err := p.verify(token, now)
 		if err == nil {
 			p.accepted.put(e, now)
+			if p.closed.Load() {
+				p.clear() // Close has cleared before this was put there
+			}
 		} else if p.refused != nil && lasting(err) {
 			p.refused.put(token, err, generation, now)
 		}
-		return e, err
-	}
-	// Tokens differ in their ends, and a short key is cheap to hash. Two that
-	// do not may share a flight, but never its result.
-	result, err, _ := p.flight.Do(token[max(0, len(token)-64):], verify)
-	if e, _ := result.(*entry); own || err == nil && e.identity.Token().Reveal() == token {
-		return e, err
+		return &outcome{token, e, err}, nil
+	})
+	if o := result.(*outcome); o.token == token {
+		return o.entry, o.err
 	}
 	return p.verify(token, p.now())
+}
+
+// outcome is what a flight brings, with the token that it is of.
+type outcome struct {
+	token string
+	entry *entry
+	err   error
 }
 
 // admit turns an entry into an answer for this moment.
@@ -240,7 +247,7 @@ func (p *Provider) verify(token string, now instant) (*entry, error) {
 	scopes := iss.splitScopes(scopeText)
 	s.kept = append(append(s.kept[:0], c.userID...), c.subject...)
 	kept, user := string(s.kept), len(c.userID)
-	e.identity = *mcpauth.NewIdentity(mcpauth.IdentityFields{
+	identity, err := mcpauth.NewIdentity(mcpauth.IdentityFields{
 		Issuer:      iss.Name,
 		UserID:      kept[:user],
 		Subject:     kept[user:],
@@ -250,8 +257,16 @@ func (p *Provider) verify(token string, now instant) (*entry, error) {
 		UserIDClaim: iss.UserIDClaim,
 		Claims:      decodeClaims,
 	})
+	if err != nil {
+		return nil, malformed(err)
+	}
+	e.identity = *identity
 	e.size = len(token) + max(0, len(e.identity.Principal())+len(kept)+scopes.size()-ordinaryStrings)
-	p.latest.put(e)
+	// Without a check of the audience there is no forwarding either: the token
+	// may be meant for anybody.
+	if !iss.AnyAudience {
+		p.latest.put(e)
+	}
 	return e, nil
 }
 

@@ -217,6 +217,22 @@ func TestVerifyAnswersLineByLine(t *testing.T) {
 	}
 }
 
+// Who writes no token and interrupts is not kept waiting for one.
+func TestVerifyStopsWhileNothingComes(t *testing.T) {
+	t.Setenv("TEST_SECRET", secret)
+	ctx, interrupt := context.WithCancel(context.Background())
+	silent, writer := io.Pipe()
+	defer writer.Close()
+	done := make(chan int)
+	go func() {
+		done <- run(ctx, with(verify, "--json", "-"), streams{silent, io.Discard, io.Discard})
+	}()
+	interrupt()
+	if code := <-done; code != 1 {
+		t.Errorf("exit %d", code)
+	}
+}
+
 func TestMintAndVerifyWithEachKindOfKey(t *testing.T) {
 	dir := t.TempDir()
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)

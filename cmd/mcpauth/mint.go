@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -72,7 +71,7 @@ func (c mintCommand) signer() (*mint.Signer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("environment variable %s: %w", c.SecretEnv, err)
 		}
-		return named(c.SecretEnv)(mint.NewSigner(alg, secret, c.Kid))
+		return newSigner("environment variable "+c.SecretEnv, alg, secret, c.Kid)
 	}
 	data, err := os.ReadFile(c.Key)
 	if err != nil {
@@ -82,15 +81,14 @@ func (c mintCommand) signer() (*mint.Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Key, err)
 	}
-	return named(c.Key)(mint.NewSigner(alg, key, c.Kid))
+	return newSigner(c.Key, alg, key, c.Kid)
 }
 
-// named adds to an error what it is about.
-func named(source string) func(*mint.Signer, error) (*mint.Signer, error) {
-	return func(s *mint.Signer, err error) (*mint.Signer, error) {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("%s: %w", source, err))
-		}
-		return s, err
+// newSigner names the source of the key where it does not do.
+func newSigner(source string, alg jws.Algorithm, key any, kid string) (*mint.Signer, error) {
+	signer, err := mint.NewSigner(alg, key, kid)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", source, err)
 	}
+	return signer, nil
 }

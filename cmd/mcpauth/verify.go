@@ -182,8 +182,16 @@ func verifyLines(ctx context.Context, provider *jwt.Provider, in io.Reader, repo
 	defer cancel()
 	for range workers {
 		running.Go(func() {
-			for j := range work {
-				j.answer <- verifyOne(ctx, provider, j.token)
+			for {
+				select {
+				case j, more := <-work:
+					if !more {
+						return
+					}
+					j.answer <- verifyOne(ctx, provider, j.token)
+				case <-ctx.Done():
+					return
+				}
 			}
 		})
 	}
@@ -193,12 +201,13 @@ func verifyLines(ctx context.Context, provider *jwt.Provider, in io.Reader, repo
 		defer close(work)
 		readErr = eachLine(in, maxToken+1, func(line string) bool {
 			j := job{line, make(chan answer, 1)}
-			select {
-			case ordered <- j:
-			case <-ctx.Done():
-				return false
+			for _, next := range []chan job{work, ordered} {
+				select {
+				case next <- j:
+				case <-ctx.Done():
+					return false
+				}
 			}
-			work <- j
 			return true
 		})
 	}()

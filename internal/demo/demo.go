@@ -52,6 +52,9 @@ func New(addr string, logger *slog.Logger) (*Demo, error) {
 		return nil, err
 	}
 	if err := d.assemble(logger); err != nil {
+		if d.issuer != nil {
+			d.issuer.listen.Close()
+		}
 		return nil, errors.Join(err, d.listen.Close())
 	}
 	return d, nil

@@ -21,6 +21,7 @@ const VersionKey = "io.modelcontextprotocol/protocolVersion"
 // Message is the outside of one JSON-RPC message.
 type Message struct {
 	Method  string // "" in a response
+	HasID   bool   // false in a notification
 	Version string // of "_meta", "" where there is none
 }
 
@@ -55,6 +56,8 @@ func Parse(body []byte) ([]Message, error) {
 func parseOne(data []byte) (m Message, err error) {
 	err = strictjson.Object(data, func(name, value []byte) error {
 		switch string(name) {
+		case "id":
+			m.HasID = !strictjson.IsNull(value)
 		case "method":
 			method, ok := strictjson.String(value)
 			if !ok {
@@ -65,11 +68,11 @@ func parseOne(data []byte) (m Message, err error) {
 			if value[0] != '{' {
 				return nil
 			}
-			return strictjson.Object(value, func(name, value []byte) error {
+			return strictjson.Inner(value, func(name, value []byte) error {
 				if string(name) != "_meta" || value[0] != '{' {
 					return nil
 				}
-				return strictjson.Object(value, func(name, value []byte) error {
+				return strictjson.Inner(value, func(name, value []byte) error {
 					if string(name) == VersionKey {
 						version, _ := strictjson.String(value)
 						m.Version = string(version)
@@ -87,6 +90,7 @@ func parseOne(data []byte) (m Message, err error) {
 const (
 	CodeParse          = -32700
 	CodeInvalidRequest = -32600
+	CodeMethodNotFound = -32601
 	CodeInternal       = -32603
 	// CodeSession is what the official SDKs say of a session that is not
 	// there.

@@ -29,10 +29,11 @@ func TestParse(t *testing.T) {
 		name, body string
 		want       messages
 	}{
-		{"a request", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}`, messages{{Method: "tools/call"}}},
+		{"a request", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}`, messages{{Method: "tools/call", HasID: true}}},
 		{"a notification", `{"jsonrpc":"2.0","method":"notifications/initialized"}`, messages{{Method: "notifications/initialized"}}},
-		{"a response", `{"jsonrpc":"2.0","id":1,"result":{}}`, messages{{}}},
-		{"an error response", `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}`, messages{{}}},
+		{"a response", `{"jsonrpc":"2.0","id":1,"result":{}}`, messages{{HasID: true}}},
+		{"an id of null", `{"jsonrpc":"2.0","id":null,"method":"a"}`, messages{{Method: "a"}}},
+		{"an error response", `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}`, messages{{HasID: true}}},
 		{"an empty object", `{}`, messages{{}}},
 		{"white space around", " \r\n\t{ \"method\" : \"ping\" } \n", messages{{Method: "ping"}}},
 		{"an escaped name", `{"meth\u006fd":"pi\u006eg"}`, messages{{Method: "ping"}}},
@@ -179,6 +180,8 @@ func standard(data []byte) (m envelope.Message, err error) {
 			return m, fmt.Errorf("method: %w", err)
 		}
 	}
+	id, ok := message["id"]
+	m.HasID = ok && string(id) != "null"
 	// What is of another kind counts as not there.
 	if json.Unmarshal(message["params"], &params) == nil && json.Unmarshal(params["_meta"], &meta) == nil {
 		json.Unmarshal(meta[envelope.VersionKey], &m.Version)

@@ -48,7 +48,9 @@ func open(data []byte, options ...jsontext.Options) *decoder {
 }
 
 func (d *decoder) close() {
-	d.in, d.data = bytes.Buffer{}, nil // the pool must not keep the input alive
+	// The pool must not keep the input alive, nor may the decoder.
+	d.in, d.data = bytes.Buffer{}, nil
+	d.json.Reset(&d.in)
 	decoders.Put(d)
 }
 
@@ -83,6 +85,18 @@ func read(data []byte, kind jsontext.Kind, otherKind error, item func(name, valu
 		return ErrTrailing
 	}
 	return nil
+}
+
+// Inner is Object for a value that Object or Array has handed out, and so has
+// been checked already: it does not compare the names again, which on a hostile
+// document costs much memory.
+func Inner(value []byte, member func(name, value []byte) error) error {
+	d := open(value, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	defer d.close()
+	if d.json.PeekKind() != '{' {
+		return ErrNotObject
+	}
+	return d.members('{', member)
 }
 
 // members calls item for each member or element of the object or array that
@@ -126,13 +140,8 @@ func Peek(data []byte, name string) ([]byte, error) {
 	if tooDeep(data) {
 		return nil, ErrDepth
 	}
-	d := open(data, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	defer d.close()
-	if d.json.PeekKind() != '{' {
-		return nil, ErrNotObject
-	}
 	var found []byte
-	err := d.members('{', func(n, value []byte) error {
+	err := Inner(data, func(n, value []byte) error {
 		if string(n) != name {
 			return nil
 		}

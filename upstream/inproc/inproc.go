@@ -11,6 +11,9 @@
 // Both eras are served on one URL. A server never serves two users; a session
 // answers to the user who opened it and to nobody else; and the tools of a
 // server see, in their context, the identity of the request they run for.
+//
+// Authors need Factory, Call and Instance, which package gateway has too. The
+// rest is for the gateway, which verifies the user first.
 package inproc
 
 import (
@@ -18,9 +21,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"mime"
 	"net/http"
 	"runtime/debug"
-	"sync"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
@@ -29,43 +34,22 @@ import (
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/internal/envelope"
+	"github.com/mcpauth-go/mcpauth/internal/gate"
 )
 
-// Call is what a Factory makes a server for.
-type Call struct {
-	// Identity is the user, as of the request that needs the server. Later
-	// requests of the same user may come with other scopes or a newer token:
-	// tools take those from their own context.
-	Identity *mcpauth.Identity
-}
-
-// Instance is a server for one user.
-type Instance struct {
-	// Server is the user's own. One server may be returned for several
-	// sessions of one user, never for two users.
-	Server *mcp.Server
-	// Close gives back what the instance holds. It is called once, when the
-	// instance is no longer needed, and may be nil.
-	Close func(context.Context) error
-}
-
-// Factory makes the server of a user. It may be called concurrently. An error
-// is logged, and the request answered with 503; the next request tries again.
-type Factory func(context.Context, Call) (Instance, error)
-
-// Config says how to serve.
+// Config says how to serve. All fields are required.
 type Config struct {
-	// Factory makes the servers. Required.
+	// Factory makes the servers.
 	Factory Factory
 	// IdleTimeout ends a session, or a user's server, that has had no request
 	// and no open stream for that long.
 	IdleTimeout time.Duration
-	// FactoryTimeout bounds one call of the factory.
+	// FactoryTimeout is how long a request waits for the factory.
 	FactoryTimeout time.Duration
 	// MaxBodyBytes bounds a request body.
 	MaxBodyBytes int64
 	// Refuse answers a request that cannot be served.
-	Refuse func(http.ResponseWriter, error)
+	Refuse func(http.ResponseWriter, *http.Request, error)
 	// Logger takes failures.
 	Logger *slog.Logger
 }
@@ -73,37 +57,53 @@ type Config struct {
 // Upstream serves MCP requests whose user has been verified.
 type Upstream struct {
 	config   Config
-	sessions http.Handler // up to 2025-11-25
-	requests http.Handler // from 2026-07-28 on
+	identify func(http.Handler) http.Handler
+	requests http.Handler // from 2026-07-28 on; sessions have a handler each
 	owners   owners
 	pool     pool
+
+	// stopping is done when Shutdown begins. tasks are the goroutines of ours,
+	// and those in which a factory runs.
+	stopping context.Context
 	stop     context.CancelFunc
-	running  sync.WaitGroup
+	tasks    gate.Gate
 }
 
-// New returns an Upstream. Close releases it.
+// New returns an Upstream. Shutdown releases it.
 func New(c Config) *Upstream {
-	u := &Upstream{config: c, pool: newPool()}
+	u := &Upstream{config: c}
+	u.pool = newPool(&u.tasks)
 	// This runs behind the gateway, which has verified the user and has
 	// replaced the credential. What is left to say to the SDK is who it is.
-	identify := auth.RequireBearerToken(tokenInfo, &auth.RequireBearerTokenOptions{
+	u.identify = auth.RequireBearerToken(tokenInfo, &auth.RequireBearerTokenOptions{
 		AllowMissingExpiration: true,
 		ClockSkew:              24 * time.Hour, // expiry has been judged, with our leeway
 	})
-	options := func(stateless bool) *mcp.StreamableHTTPOptions {
-		return &mcp.StreamableHTTPOptions{
-			Stateless:                    stateless,
-			PropagateRequestCancellation: stateless,
-			DisableLocalhostProtection:   true, // the gateway has checked Host
-			MaxRequestBodyBytes:          c.MaxBodyBytes,
-		}
-	}
-	u.sessions = identify(mcp.NewStreamableHTTPHandler(serverOf, options(false)))
-	u.requests = identify(mcp.NewStreamableHTTPHandler(serverOf, options(true)))
-	ctx, stop := context.WithCancel(context.Background())
-	u.stop = stop
-	u.running.Go(func() { u.sweep(ctx) })
+	u.requests = u.handler(true)
+	u.stopping, u.stop = context.WithCancel(context.Background())
+	u.spawn(u.sweep)
 	return u
+}
+
+// handler returns a handler of the SDK for one of the eras.
+func (u *Upstream) handler(stateless bool) http.Handler {
+	return u.identify(mcp.NewStreamableHTTPHandler(serverOf, &mcp.StreamableHTTPOptions{
+		Stateless:                    stateless,
+		PropagateRequestCancellation: stateless,
+		DisableLocalhostProtection:   true, // the gateway has checked Host
+		MaxRequestBodyBytes:          u.config.MaxBodyBytes,
+	}))
+}
+
+// spawn runs f in a goroutine that Shutdown waits for.
+func (u *Upstream) spawn(f func()) {
+	counted := u.tasks.Enter()
+	go func() {
+		if counted {
+			defer u.tasks.Leave()
+		}
+		f()
+	}()
 }
 
 const (
@@ -111,19 +111,37 @@ const (
 	sessionHeader = "Mcp-Session-Id"
 	// modernVersion is the first protocol version without sessions.
 	modernVersion = "2026-07-28"
+	// methodListen opens a stream that lasts as long as the client likes.
+	methodListen = "subscriptions/listen"
 )
 
-// Serve answers r, whose context has the user and whose body, if any, holds
-// messages.
+// IsStream reports whether r, with these messages in its body, opens a stream
+// rather than asking for an answer.
+func IsStream(r *http.Request, messages []envelope.Message) bool {
+	return r.Method == http.MethodGet || slices.ContainsFunc(messages, func(m envelope.Message) bool { return m.Method == methodListen })
+}
+
+// Serve answers r, whose context has the user, whose header is the gateway's
+// own copy, and whose body, in a POST, holds messages.
 func (u *Upstream) Serve(w http.ResponseWriter, r *http.Request, messages []envelope.Message) {
 	id := mcpauth.FromContext(r.Context())
-	if id == nil {
-		u.config.Refuse(w, errors.New("inproc: a request without a verified user"))
+	if id == nil || r.Method == http.MethodPost && len(messages) == 0 {
+		u.config.Refuse(w, r, errors.New("inproc: a request without a verified user, or unread"))
 		return
 	}
-	r.Header["Authorization"] = placeholder
+	// What handlers see in place of the credential. The SDK asks for some
+	// bearer token and looks no further; in lower case, because that is what
+	// it turns the scheme into.
+	r.Header["Authorization"] = []string{"bearer verified"}
 	session := r.Header.Get(sessionHeader)
+	stream := IsStream(r, messages)
 	switch {
+	case r.Method == http.MethodPost && !accepts(r):
+		envelope.WriteError(w, http.StatusNotAcceptable, envelope.CodeInvalidRequest, "Accept must contain both application/json and text/event-stream")
+	case stream && r.Method == http.MethodPost && r.Header.Get(versionHeader) < modernVersion:
+		// The SDK would take it in every era, and keep it for as long as the
+		// session lives, whether or not the client stays.
+		envelope.WriteError(w, http.StatusBadRequest, envelope.CodeMethodNotFound, methodListen+" is a method of "+modernVersion+" and later")
 	case modern(r, session, messages):
 		if r.Method != http.MethodPost {
 			// The SDK says the same, but only a server can ask it.
@@ -131,20 +149,32 @@ func (u *Upstream) Serve(w http.ResponseWriter, r *http.Request, messages []enve
 			envelope.WriteError(w, http.StatusMethodNotAllowed, envelope.CodeInvalidRequest, "Method Not Allowed")
 			return
 		}
-		u.serveRequest(w, r, id, messages[0].Method == "subscriptions/listen")
+		u.serveRequest(w, r, id, stream)
 	case session != "":
-		u.serveSession(w, r, id, session)
-	case r.Method == http.MethodPost && messages[0].Method == "initialize":
+		u.serveSession(w, r, id, session, stream)
+	case r.Method == http.MethodPost && messages[0].Method == "initialize" && messages[0].HasID:
 		u.openSession(w, r, id)
 	default:
 		envelope.WriteError(w, http.StatusBadRequest, envelope.CodeInvalidRequest, "Bad Request: the Mcp-Session-Id header is required")
 	}
 }
 
-// placeholder is what handlers see in place of the credential. The SDK asks
-// for some bearer token, and looks no further. In lower case, because that is
-// what it turns the scheme into.
-var placeholder = []string{"bearer verified"}
+// accepts reports whether the client takes both forms of an answer, as the
+// protocol demands of it.
+func accepts(r *http.Request) bool {
+	json, stream := false, false
+	for _, value := range r.Header.Values("Accept") {
+		for item := range strings.SplitSeq(value, ",") {
+			kind, _, err := mime.ParseMediaType(item)
+			if err != nil {
+				continue
+			}
+			json = json || kind == "application/json" || kind == "application/*" || kind == "*/*"
+			stream = stream || kind == "text/event-stream" || kind == "text/*" || kind == "*/*"
+		}
+	}
+	return json && stream
+}
 
 // modern reports whether a request belongs to the protocol without sessions.
 func modern(r *http.Request, session string, messages []envelope.Message) bool {
@@ -161,16 +191,16 @@ func modern(r *http.Request, session string, messages []envelope.Message) bool {
 func (u *Upstream) serveRequest(w http.ResponseWriter, r *http.Request, id *mcpauth.Identity, stream bool) {
 	in, err := u.pool.user(r.Context(), id.Principal(), func(ctx context.Context) (*instance, error) {
 		return u.create(ctx, id)
-	}, u.close)
+	}, u.end)
 	if err != nil {
-		u.config.Refuse(w, err)
+		u.config.Refuse(w, r, err)
 		return
 	}
 	defer in.release()
 	serve(u.requests, w, r, in, id, stream)
 }
 
-func (u *Upstream) serveSession(w http.ResponseWriter, r *http.Request, id *mcpauth.Identity, session string) {
+func (u *Upstream) serveSession(w http.ResponseWriter, r *http.Request, id *mcpauth.Identity, session string, stream bool) {
 	in := u.pool.session(session, id.Principal())
 	if in == nil {
 		// The same for a session that never was and for another user's, so
@@ -180,7 +210,7 @@ func (u *Upstream) serveSession(w http.ResponseWriter, r *http.Request, id *mcpa
 		return
 	}
 	defer in.release()
-	serve(u.sessions, w, r, in, id, r.Method == http.MethodGet)
+	serve(in.handler, w, r, in, id, stream)
 }
 
 // serve has handler answer a request of id's. A stream lasts no longer than
@@ -198,49 +228,20 @@ func serve(handler http.Handler, w http.ResponseWriter, r *http.Request, in *ins
 func (u *Upstream) openSession(w http.ResponseWriter, r *http.Request, id *mcpauth.Identity) {
 	in, err := u.create(r.Context(), id)
 	if err != nil {
-		u.config.Refuse(w, err)
+		u.config.Refuse(w, r, err)
 		return
 	}
-	serve(u.sessions, w, r, in, id, false)
-	close(in.opened)
-	in.release()
-	if in.session.CompareAndSwap(nil, abandoned) {
-		u.close(in) // initialize did not succeed, or the client has left before
-	}
-}
-
-// create calls the factory and makes its server ready to serve id alone. The
-// new instance is in use by the caller.
-func (u *Upstream) create(ctx context.Context, id *mcpauth.Identity) (*instance, error) {
-	ctx, cancel := context.WithTimeout(ctx, u.config.FactoryTimeout)
-	defer cancel()
-	made, err := callFactory(ctx, u.config.Factory, Call{Identity: id})
-	if err != nil {
-		return nil, fmt.Errorf("inproc: factory: %w", err)
-	}
-	in := &instance{principal: id.Principal(), made: made, opened: make(chan struct{}), uses: 1}
-	if made.Server == nil {
-		u.close(in)
-		return nil, errors.New("inproc: factory: no server")
-	}
-	first, err := u.owners.claim(made.Server, in.principal)
-	if err != nil {
-		u.close(in)
-		return nil, err
-	}
-	if first {
-		made.Server.AddReceivingMiddleware(u.onBehalfOf(in.principal))
-	}
-	return in, nil
-}
-
-func callFactory(ctx context.Context, factory Factory, call Call) (made Instance, err error) {
+	// A handler of the session's own: the SDK keys sessions by ids that the
+	// author may have chosen, and two of the same would meet in one handler.
+	in.handler = u.handler(false)
 	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
+		close(in.opened)
+		in.release()
+		if in.abandon() {
+			u.close(in.made) // initialize did not succeed, or the client has left before
 		}
 	}()
-	return factory(ctx, call)
+	serve(in.handler, w, r, in, id, false)
 }
 
 // onBehalfOf is MCP middleware of a server that belongs to principal. In a
@@ -256,54 +257,51 @@ func (u *Upstream) onBehalfOf(principal string) mcp.Middleware {
 					u.config.Logger.Error("panic in a server", "method", method, "panic", p, "stack", string(debug.Stack()))
 					result, err = nil, &jsonrpc.Error{Code: envelope.CodeInternal, Message: "internal error"}
 				}
+				if method == "initialize" {
+					err = u.bind(ctx, req, err)
+				}
+				if err != nil {
+					result = nil
+				}
 			}()
 			id := identityOf(req)
 			if id == nil || id.Principal() != principal {
 				return nil, errors.New("this server belongs to another user")
 			}
 			result, err = next(mcpauth.NewContext(ctx, id), method, req)
-			if err != nil {
-				return nil, err
+			if err == nil {
+				keepPrivate(result)
 			}
-			if method == "initialize" {
-				if err := u.bind(ctx, req); err != nil {
-					return nil, err
-				}
-			}
-			keepPrivate(result)
-			return result, nil
+			return result, err
 		}
 	}
 }
 
 // bind ties the session that is being initialized to its instance, before the
-// client learns the session's id.
-func (u *Upstream) bind(ctx context.Context, req mcp.Request) error {
+// client learns the session's id. failed is what initialize has failed with, in
+// which case, or when bind fails itself, the session is closed once the client
+// has its answer.
+func (u *Upstream) bind(ctx context.Context, req mcp.Request, failed error) error {
 	in := instanceFrom(ctx)
 	session, ok := req.GetSession().(*mcp.ServerSession)
-	if !ok || in == nil || session.ID() == "" {
-		return nil
+	if !ok || in == nil || session.ID() == "" || in.session() == session {
+		return failed
 	}
-	if in.session.Load() == session {
-		return nil // initialized again
+	if failed == nil {
+		failed = u.pool.addSession(session, in)
 	}
-	if !in.session.CompareAndSwap(nil, session) {
-		u.running.Go(func() { session.Close() }) // it waits for this very request to end
-		return errors.New("the client has left")
-	}
-	added := u.pool.addSession(session.ID(), in)
-	u.running.Go(func() {
-		if !added {
+	if failed != nil {
+		u.spawn(func() {
 			<-in.opened // closing the session now could cut off the answer
 			session.Close()
-		}
+		})
+		return failed
+	}
+	u.spawn(func() {
 		session.Wait()
 		u.pool.removeSession(session.ID(), in)
-		u.close(in)
+		u.close(in.made)
 	})
-	if !added {
-		return errors.New("no session can be opened: its id is in use, or the server is shutting down")
-	}
 	return nil
 }
 
@@ -386,17 +384,17 @@ type Stats struct {
 func (u *Upstream) Stats() Stats { return u.pool.stats() }
 
 // sweep ends what has been idle for too long.
-func (u *Upstream) sweep(ctx context.Context) {
+func (u *Upstream) sweep() {
 	ticker := time.NewTicker(max(u.config.IdleTimeout/4, time.Millisecond))
 	defer ticker.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-u.stopping.Done():
 			return
 		case <-ticker.C:
 			for _, in := range u.pool.takeIdle(u.config.IdleTimeout) {
 				// A call whose client has left may still be running.
-				u.running.Go(func() { u.end(in) })
+				u.spawn(func() { u.end(in) })
 			}
 		}
 	}
@@ -404,50 +402,24 @@ func (u *Upstream) sweep(ctx context.Context) {
 
 // end ends an instance that nobody can reach any more.
 func (u *Upstream) end(in *instance) {
-	if session := in.session.Load(); session != nil {
+	if session := in.session(); session != nil {
 		session.Close() // and the goroutine of bind closes the instance
 		return
 	}
-	u.close(in)
+	u.close(in.made)
 }
 
-// closeTimeout bounds the Close of one instance.
-const closeTimeout = 10 * time.Second
-
-func (u *Upstream) close(in *instance) {
-	if in.made.Close == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	if err := in.made.Close(ctx); err != nil {
-		u.config.Logger.Warn("closing a server instance failed", "error", err)
-	}
-}
-
-// Close ends all sessions and instances: requests in progress are waited for,
-// until ctx is done. It is to be called once no new request can come.
-func (u *Upstream) Close(ctx context.Context) error {
+// Shutdown ends all sessions and instances, each on its own: those with a
+// request in progress wait for it, the others do not. It returns an error when
+// ctx ends first; what still waits then ends when it can. It is to be called
+// once no new request can come.
+func (u *Upstream) Shutdown(ctx context.Context) error {
 	u.stop()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		var ending sync.WaitGroup
-		for _, in := range u.pool.takeAll() {
-			ending.Go(func() { u.end(in) })
-		}
-		ending.Wait()
-		u.running.Wait()
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		select {
-		case <-done:
-			return nil
-		default:
-		}
-		return fmt.Errorf("inproc: instances still busy: %w", ctx.Err())
+	for _, in := range u.pool.takeAll() {
+		u.spawn(func() { u.end(in) })
 	}
+	if err := u.tasks.Close(ctx); err != nil {
+		return fmt.Errorf("inproc: instances still busy: %w", err)
+	}
+	return nil
 }

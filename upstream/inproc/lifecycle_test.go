@@ -49,16 +49,29 @@ func newBench(setup func(*mcp.Server)) *bench {
 			}}, nil
 		},
 		IdleTimeout: idleTimeout, FactoryTimeout: time.Minute, MaxBodyBytes: 1 << 20,
-		Refuse: func(w http.ResponseWriter, err error) { http.Error(w, err.Error(), http.StatusServiceUnavailable) },
-		Logger: slog.New(slog.DiscardHandler),
+		Refuse: refuse, Logger: discard,
 	})
 	return b
 }
 
+func refuse(w http.ResponseWriter, _ *http.Request, err error) {
+	http.Error(w, err.Error(), http.StatusServiceUnavailable)
+}
+
+var discard = slog.New(slog.DiscardHandler)
+
 // ask has alice send a request.
 func (b *bench) ask(ctx context.Context, method, session, version, body string) *httptest.ResponseRecorder {
-	alice := mcpauth.NewIdentity(mcpauth.IdentityFields{Issuer: "https://issuer.example", UserID: "alice"})
-	return b.askAs(mcpauth.NewContext(ctx, alice), method, session, version, body)
+	return b.askAs(asAlice(ctx, time.Time{}), method, session, version, body)
+}
+
+// asAlice is ctx with alice's identity, whose token ends at expiry.
+func asAlice(ctx context.Context, expiry time.Time) context.Context {
+	id, err := mcpauth.NewIdentity(mcpauth.IdentityFields{Issuer: "https://issuer.example", UserID: "alice", Expiry: expiry})
+	if err != nil {
+		panic(err)
+	}
+	return mcpauth.NewContext(ctx, id)
 }
 
 // askAs is ask with an identity of the caller's in ctx.
@@ -104,7 +117,7 @@ func (b *bench) call(ctx context.Context, session, tool string) *httptest.Respon
 
 func (b *bench) end(t *testing.T) {
 	t.Helper()
-	if err := b.Close(t.Context()); err != nil {
+	if err := b.Shutdown(t.Context()); err != nil {
 		t.Errorf("Close = %v", err)
 	}
 }
@@ -224,7 +237,7 @@ func TestCloseWaitsForInstances(t *testing.T) {
 		b.call(t.Context(), "", "hello")
 		b.wants(t, "before", inproc.Stats{Sessions: 2, Users: 1}, 0)
 		began := time.Now()
-		if err := b.Close(t.Context()); err != nil {
+		if err := b.Shutdown(t.Context()); err != nil {
 			t.Errorf("Close = %v", err)
 		}
 		if took := time.Since(began); took != 5*time.Second {
@@ -286,7 +299,7 @@ func TestCloseBoundsWhatNeverEnds(t *testing.T) {
 		b.call(gone, session, "stuck") // which runs on
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := b.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if err := b.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Close = %v", err)
 		}
 		// What waits for the tool ends with the tool.
@@ -374,7 +387,7 @@ func TestSessionIDInUse(t *testing.T) {
 					Close:  func(context.Context) error { b.closes.Add(1); return nil },
 				}, nil
 			},
-			IdleTimeout: idleTimeout, FactoryTimeout: time.Minute, MaxBodyBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler),
+			IdleTimeout: idleTimeout, FactoryTimeout: time.Minute, MaxBodyBytes: 1 << 20, Refuse: refuse, Logger: discard,
 		})
 		b.open(t)
 		second := b.ask(t.Context(), "POST", "", "", gatewaytest.Initialize(gatewaytest.Legacy))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -12,21 +13,55 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/mcpauth-go/mcpauth/internal/gate"
 )
 
 // instance is a server for one user, with who uses it now.
 type instance struct {
 	principal string
 	made      Instance
-	session   atomic.Pointer[mcp.ServerSession] // nil outside of sessions
-	told      atomic.Pointer[told]              // what the SDK was last told of the user
-	opened    chan struct{}                     // closed once the request that opens the session is answered
+	handler   http.Handler         // of the session; nil outside of sessions
+	opened    chan struct{}        // closed once the request that opens the session is answered
+	told      atomic.Pointer[told] // what the SDK was last told of the user
 
 	mu        sync.Mutex
+	bound     *mcp.ServerSession // nil outside of sessions
 	uses      int
 	idleSince time.Time
-	taken     bool      // on its way out
+	gone      bool      // on its way out
 	latest    time.Time // end of the longest-lived credential presented
+}
+
+// session returns the session that the instance is for, nil outside of
+// sessions.
+func (in *instance) session() *mcp.ServerSession {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.bound
+}
+
+// bind ties the instance to session, unless it is bound or gone.
+func (in *instance) bind(session *mcp.ServerSession) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.bound != nil || in.gone {
+		return false
+	}
+	in.bound = session
+	return true
+}
+
+// abandon marks an instance to which no session has been bound as on its way
+// out, and reports whether it did.
+func (in *instance) abandon() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.bound != nil {
+		return false
+	}
+	in.gone = true
+	return true
 }
 
 // present notes that a request came with a credential that ends at expiry;
@@ -74,15 +109,11 @@ func (in *instance) whileEntitled(ctx context.Context) (stream context.Context, 
 	return stream, cancel
 }
 
-// abandoned stands for the session of an instance whose client did not wait
-// for it: the instance is closed, and no session may be bound to it any more.
-var abandoned = new(mcp.ServerSession)
-
 // acquire marks one more use. It fails for an instance on its way out.
 func (in *instance) acquire() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.taken {
+	if in.gone {
 		return false
 	}
 	in.uses++
@@ -101,15 +132,16 @@ func (in *instance) release() {
 func (in *instance) take(idle time.Duration) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.taken || in.uses > 0 || time.Since(in.idleSince) < idle {
+	if in.gone || in.uses > 0 || time.Since(in.idleSince) < idle {
 		return false
 	}
-	in.taken = true
+	in.gone = true
 	return true
 }
 
 // pool holds the live instances.
 type pool struct {
+	tasks  *gate.Gate
 	flight singleflight.Group
 
 	mu       sync.Mutex
@@ -118,8 +150,8 @@ type pool struct {
 	closed   bool
 }
 
-func newPool() pool {
-	return pool{users: map[string]*instance{}, sessions: map[string]*instance{}}
+func newPool(tasks *gate.Gate) pool {
+	return pool{tasks: tasks, users: map[string]*instance{}, sessions: map[string]*instance{}}
 }
 
 var errClosed = errors.New("inproc: shutting down")
@@ -140,6 +172,10 @@ func (p *pool) user(ctx context.Context, principal string, create func(context.C
 			return in, nil
 		}
 		made := p.flight.DoChan(principal, func() (any, error) {
+			if !p.tasks.Enter() {
+				return nil, errClosed
+			}
+			defer p.tasks.Leave()
 			if p.hasUser(principal) {
 				return nil, nil // made while this request was on its way here
 			}
@@ -188,16 +224,21 @@ func (p *pool) session(id, principal string) *instance {
 	return in
 }
 
-// addSession makes a session known. It reports false if the id is taken or the
-// pool has closed.
-func (p *pool) addSession(id string, in *instance) bool {
+// addSession ties session and in to each other.
+func (p *pool) addSession(session *mcp.ServerSession, in *instance) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.sessions[id] != nil || p.closed {
-		return false
+	switch id := session.ID(); {
+	case p.closed:
+		return errClosed
+	case p.sessions[id] != nil:
+		return errors.New("this session id is in use")
+	case !in.bind(session):
+		return errors.New("the client has left")
+	default:
+		p.sessions[id] = in
+		return nil
 	}
-	p.sessions[id] = in
-	return true
 }
 
 func (p *pool) removeSession(id string, in *instance) {

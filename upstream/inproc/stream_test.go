@@ -10,13 +10,12 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
 )
 
 // until is ctx with alice's identity, whose token ends after d.
 func until(ctx context.Context, d time.Duration) context.Context {
-	return mcpauth.NewContext(ctx, mcpauth.NewIdentity(mcpauth.IdentityFields{Issuer: "https://issuer.example", UserID: "alice", Expiry: time.Now().Add(d)}))
+	return asAlice(ctx, time.Now().Add(d))
 }
 
 // An open stream would else outlive the right to it by as long as the client

@@ -1,0 +1,119 @@
+package inproc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/mcpauth-go/mcpauth"
+)
+
+// Call is what a Factory makes a server for.
+type Call struct {
+	// Identity is the user, as of the request that needs the server. Later
+	// requests of the same user may come with other scopes or a newer token:
+	// tools take those from their own context, with mcpauth.FromContext.
+	Identity *mcpauth.Identity
+}
+
+// Instance is a server for one user.
+type Instance struct {
+	// Server is the user's own. One server may be returned for several
+	// sessions of one user, never for two users.
+	Server *mcp.Server
+	// Close gives back what the instance holds. It is called once, when the
+	// instance is no longer needed, with ten seconds to go, and may be nil.
+	Close func(context.Context) error
+}
+
+// Factory makes the server of a user. It may be called concurrently. ctx
+// bounds the making only: what is to live as long as the server must not
+// depend on it, and is to be ended by Instance.Close. An error, a panic or a
+// time-out is logged, and the request answered with 503; the next request
+// tries again.
+type Factory func(ctx context.Context, call Call) (Instance, error)
+
+// create calls the factory and makes its server ready to serve id alone. The
+// new instance is in use by the caller.
+func (u *Upstream) create(ctx context.Context, id *mcpauth.Identity) (*instance, error) {
+	made, err := u.callFactory(ctx, Call{Identity: id})
+	if err != nil {
+		return nil, fmt.Errorf("inproc: factory: %w", err)
+	}
+	in := &instance{principal: id.Principal(), made: made, opened: make(chan struct{}), uses: 1}
+	if made.Server == nil {
+		u.close(made)
+		return nil, errors.New("inproc: factory: no server")
+	}
+	first, err := u.owners.claim(made.Server, in.principal)
+	if err != nil {
+		u.close(made)
+		return nil, err
+	}
+	if first {
+		made.Server.AddReceivingMiddleware(u.onBehalfOf(in.principal))
+	}
+	return in, nil
+}
+
+// callFactory calls the factory, and waits for it no longer than allowed. What
+// it makes too late is closed.
+func (u *Upstream) callFactory(ctx context.Context, call Call) (Instance, error) {
+	ctx, cancel := context.WithTimeout(ctx, u.config.FactoryTimeout)
+	stop := context.AfterFunc(u.stopping, cancel)
+	type result struct {
+		made Instance
+		err  error
+	}
+	made, left := make(chan result), make(chan struct{})
+	u.spawn(func() {
+		defer cancel()
+		defer stop()
+		r := result{err: errors.New("ended its goroutine")}
+		defer func() {
+			if p := recover(); p != nil {
+				r.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+			select {
+			case made <- r:
+			case <-left:
+				if r.err == nil {
+					u.close(r.made)
+				}
+			}
+		}()
+		r.made, r.err = u.config.Factory(ctx, call)
+	})
+	select {
+	case r := <-made:
+		return r.made, r.err
+	case <-ctx.Done():
+		close(left)
+		return Instance{}, ctx.Err()
+	}
+}
+
+// closeTimeout bounds the Close of one instance.
+const closeTimeout = 10 * time.Second
+
+// close closes what a factory has made. A panic there must not end the process
+// either.
+func (u *Upstream) close(made Instance) {
+	if made.Close == nil {
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			u.config.Logger.Error("panic while closing a server instance", "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := made.Close(ctx); err != nil {
+		u.config.Logger.Warn("closing a server instance failed", "error", err)
+	}
+}

@@ -1,0 +1,172 @@
+package inproc_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/mcpauth-go/mcpauth/gateway"
+	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
+	"github.com/mcpauth-go/mcpauth/upstream/inproc"
+)
+
+const listen = `{"jsonrpc":"2.0","id":2,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true}}}`
+
+// The SDK takes subscriptions/listen in every era, and there keeps it for as
+// long as the session lives. It is a stream only where the protocol has it.
+func TestListenIsRefusedWhereTheProtocolHasNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(nil)
+		defer b.end(t)
+		session := b.open(t)
+		for name, w := range map[string]*struct{ session, version, body string }{
+			"in a session":              {session, gatewaytest.Legacy, listen},
+			"in a session, in a batch":  {session, "2025-03-26", `[{"jsonrpc":"2.0","id":1,"method":"ping"},` + listen + `]`},
+			"outside, without a header": {"", "", listen},
+			"outside, in a batch":       {"", "", `[{"jsonrpc":"2.0","id":1,"method":"ping"},` + listen + `]`},
+		} {
+			if answer := b.ask(t.Context(), "POST", w.session, w.version, w.body); answer.Code != http.StatusBadRequest || !strings.Contains(answer.Body.String(), "-32601") {
+				t.Errorf("%s: %d %s", name, answer.Code, answer.Body)
+			}
+		}
+		b.wants(t, "after the refusals", oneSession, 0)
+	})
+}
+
+// A request that the SDK would refuse costs no server.
+func TestNoServerForARequestThatCannotBeServed(t *testing.T) {
+	factory := &gatewaytest.Factory{}
+	s := gatewaytest.Start(t, gateway.Config{Factory: factory.Make})
+	token := s.Token(t, "alice")
+	for _, test := range []struct {
+		name    string
+		request gatewaytest.Request
+		status  int
+	}{
+		{"initialize that wants no answer", gatewaytest.Request{Token: token, Body: `{"jsonrpc":"2.0","method":"initialize"}`}, http.StatusBadRequest},
+		{"a client that takes pages only", gatewaytest.Request{Token: token, Body: gatewaytest.Initialize(gatewaytest.Legacy), Header: map[string][]string{"Accept": {"text/html"}}}, http.StatusNotAcceptable},
+		{"a client that takes no streams", gatewaytest.Request{Token: token, Body: gatewaytest.Initialize(gatewaytest.Legacy), Header: map[string][]string{"Accept": {"application/json"}}}, http.StatusNotAcceptable},
+	} {
+		if got := s.Do(t, test.request); got.Status != test.status {
+			t.Errorf("%s: %d %s, want %d", test.name, got.Status, got.Body, test.status)
+		}
+	}
+	if made := factory.Made(); len(made) != 0 {
+		t.Errorf("servers were made for %v", made)
+	}
+	if got := s.Do(t, gatewaytest.Request{Token: token, Body: gatewaytest.Initialize(gatewaytest.Legacy), Header: map[string][]string{"Accept": {"text/*;q=0.5", "application/*"}}}); got.Status != http.StatusOK {
+		t.Errorf("a client that takes both by wildcard: %d %s", got.Status, got.Body)
+	}
+}
+
+// Ids that an author chose badly cost the second user a session, and the first
+// one nothing.
+func TestTwoSessionsOfOneID(t *testing.T) {
+	s := gatewaytest.Start(t, gateway.Config{Factory: func(context.Context, gateway.Call) (gateway.Instance, error) {
+		server := mcp.NewServer(&mcp.Implementation{Name: "test"}, &mcp.ServerOptions{GetSessionID: func() string { return "same" }})
+		gatewaytest.AddTool(server, "hello", func(context.Context, *mcp.CallToolRequest) (string, error) { return "hello", nil })
+		return gateway.Instance{Server: server}, nil
+	}})
+	alice, bob := s.Token(t, "alice"), s.Token(t, "bob")
+	session := s.Open(t, alice, gatewaytest.Legacy)
+	hello := gatewaytest.Request{Token: alice, Session: session, Version: gatewaytest.Legacy, Body: gatewaytest.CallTool(1, "hello", "{}")}
+	if got := s.Do(t, gatewaytest.Request{Token: bob, Body: gatewaytest.Initialize(gatewaytest.Legacy)}); !strings.Contains(got.Body, "this session id is in use") {
+		t.Errorf("bob opens a session of the same id: %d %s", got.Status, got.Body)
+	}
+	if got := s.Do(t, hello); got.Status != http.StatusOK || got.Text() != "hello" {
+		t.Errorf("alice, after bob: %d %s", got.Status, got.Body)
+	}
+}
+
+func TestPanicWhileClosingAnInstance(t *testing.T) {
+	s := gatewaytest.Start(t, gateway.Config{Factory: func(context.Context, gateway.Call) (gateway.Instance, error) {
+		return gateway.Instance{Server: newServer(), Close: func(context.Context) error { panic("canary: closed twice") }}, nil
+	}})
+	alice := s.Token(t, "alice")
+	session := s.Open(t, alice, gatewaytest.Legacy)
+	if got := s.Do(t, gatewaytest.Request{Method: "DELETE", Token: alice, Session: session}); got.Status != http.StatusNoContent {
+		t.Errorf("DELETE: %d %s", got.Status, got.Body)
+	}
+	gatewaytest.Eventually(t, "the panic in the log", func() bool { return strings.Contains(s.Log.String(), "canary: closed twice") })
+	s.Open(t, alice, gatewaytest.Legacy)
+}
+
+// Middleware of the author's may refuse initialize after the SDK has done it.
+func TestInitializeRefusedByTheAuthorLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(func(server *mcp.Server) {
+			server.AddReceivingMiddleware(func(next mcp.MethodHandler) mcp.MethodHandler {
+				return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+					result, err := next(ctx, method, req)
+					if method == "initialize" {
+						return nil, errors.New("not today")
+					}
+					return result, err
+				}
+			})
+		})
+		if w := b.ask(t.Context(), "POST", "", "", gatewaytest.Initialize(gatewaytest.Legacy)); !strings.Contains(w.Body.String(), "not today") {
+			t.Errorf("initialize: %d %s", w.Code, w.Body)
+		}
+		b.wants(t, "after the refusal", nothing, 1)
+		b.end(t) // and synctest finds any goroutine that is left
+	})
+}
+
+func TestFactoryThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var closes atomic.Int32
+		u := inproc.New(inproc.Config{
+			Factory: func(context.Context, inproc.Call) (inproc.Instance, error) {
+				<-release // whatever becomes of its context
+				return inproc.Instance{Server: newServer(), Close: func(context.Context) error { closes.Add(1); return nil }}, nil
+			},
+			IdleTimeout: idleTimeout, FactoryTimeout: time.Minute, MaxBodyBytes: 1 << 20, Refuse: refuse, Logger: discard,
+		})
+		b := &bench{Upstream: u}
+		begun := time.Now()
+		for _, body := range []string{gatewaytest.Initialize(gatewaytest.Legacy), gatewaytest.CallTool(1, "hello", "{}")} {
+			if w := b.ask(t.Context(), "POST", "", "", body); w.Code != http.StatusServiceUnavailable {
+				t.Errorf("%d %s", w.Code, w.Body)
+			}
+		}
+		if waited := time.Since(begun); waited != 2*time.Minute {
+			t.Errorf("two requests waited %v", waited)
+		}
+		close(release)
+		b.end(t)
+		if closes.Load() != 2 {
+			t.Errorf("%d of 2 late instances were closed", closes.Load())
+		}
+	})
+}
+
+func TestShutdownDoesNotWaitForAFactory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := inproc.New(inproc.Config{
+			Factory: func(ctx context.Context, _ inproc.Call) (inproc.Instance, error) {
+				<-ctx.Done()
+				return inproc.Instance{}, ctx.Err()
+			},
+			IdleTimeout: idleTimeout, FactoryTimeout: time.Hour, MaxBodyBytes: 1 << 20, Refuse: refuse, Logger: discard,
+		})
+		b := &bench{Upstream: u}
+		ctx, leave := context.WithCancel(t.Context())
+		go b.ask(ctx, "POST", "", "", gatewaytest.CallTool(1, "hello", "{}"))
+		synctest.Wait()
+		leave()
+		begun := time.Now()
+		b.end(t)
+		if waited := time.Since(begun); waited != 0 {
+			t.Errorf("waited %v for a factory whose client has left", waited)
+		}
+	})
+}

@@ -2,6 +2,7 @@ package mcpauth
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -22,6 +23,8 @@ type OriginConfig struct {
 	// Whether a page there may read the answers is for CORS headers to say,
 	// which this does not set.
 	AllowedOrigins []string
+	// Logger takes a record of each refusal; nil means slog.Default().
+	Logger *slog.Logger
 }
 
 // CheckOrigin returns middleware that refuses, with 403, requests under a
@@ -58,6 +61,14 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 		return nil, &ConfigError{Package: "mcpauth", Faults: faults}
 	}
 
+	logger := c.Logger
+	if logger == nil {
+		logger = slog.Default()
+	}
+	refused := func(r *http.Request, code, found, setting string) {
+		logger.LogAttrs(r.Context(), slog.LevelInfo, "request refused", slog.String("method", r.Method), slog.String("path", r.URL.Path),
+			slog.Group("refusal", slog.String("code", code), slog.String("cause", fmt.Sprintf("found %.200q; see PublicURL and %s", found, setting))))
+	}
 	allowedHost := func(r *http.Request) bool {
 		host := normalHost(public.Scheme, r.Host)
 		name := host
@@ -84,8 +95,10 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			switch {
 			case !allowedHost(r):
+				refused(r, "forbidden_host", r.Host, "AllowedHosts")
 				writeBody(w, http.StatusForbidden, "forbidden_host", "This server does not answer to the name in the Host header.")
 			case !allowedOrigin(r):
+				refused(r, "forbidden_origin", r.Header.Get("Origin"), "AllowedOrigins")
 				writeBody(w, http.StatusForbidden, "forbidden_origin", "Pages of this origin may not call this server.")
 			default:
 				next.ServeHTTP(w, r)

@@ -1,12 +1,15 @@
 package mcpauth_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/mcpauth-go/mcpauth"
@@ -152,5 +155,26 @@ func TestCheckOriginReportsAllFaultsAtOnce(t *testing.T) {
 		"AllowedOrigins[1]", "AllowedOrigins[2]", "AllowedOrigins[3]", "AllowedOrigins[4]", "AllowedOrigins[5]"}
 	if got := faultFields(t, err); !reflect.DeepEqual(got, want) {
 		t.Errorf("faults of %v, want %v", got, want)
+	}
+}
+
+func TestOriginRefusalsAreLogged(t *testing.T) {
+	var log bytes.Buffer
+	check, err := mcpauth.CheckOrigin(mcpauth.OriginConfig{PublicURL: "https://mcp.example.com", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := httptest.NewRequest(http.MethodPost, "https://evil.example/mcp", nil)
+	check(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), request)
+	request = httptest.NewRequest(http.MethodPost, "https://mcp.example.com/mcp", nil)
+	request.Header.Set("Origin", "https://page.example")
+	check(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), request)
+	for _, want := range []string{
+		`refusal.code=forbidden_host refusal.cause="found \"evil.example\"; see PublicURL and AllowedHosts"`,
+		`refusal.code=forbidden_origin refusal.cause="found \"https://page.example\"; see PublicURL and AllowedOrigins"`,
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %s:\n%s", want, &log)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package mcpauth
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -45,7 +46,8 @@ func Require(p Provider, q Requirement) func(http.Handler) http.Handler {
 			case id == nil || id.principal == "":
 				err = errNoIdentity
 			case !id.HasScopes(q.Scopes...):
-				err = &Error{Code: ErrInsufficientScope, Message: "The token lacks a scope that this operation needs.", Scopes: q.Scopes}
+				err = &Error{Code: ErrInsufficientScope, Message: "The token lacks a scope that this operation needs.", Scopes: q.Scopes,
+					Cause: fmt.Errorf("user %q of %q has %q and needs %q", id.UserID(), id.Issuer(), id.scopes, q.Scopes)}
 			}
 			if err != nil {
 				refusal := AsError(err)

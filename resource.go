@@ -46,7 +46,7 @@ func NewResource(c ResourceConfig) (*Resource, error) {
 		faults = append(faults, *fault)
 	}
 	if c.Path != "" && (!strings.HasPrefix(c.Path, "/") || path.Clean(c.Path) != c.Path || c.Path == "/" || strings.ContainsFunc(c.Path, notInPath)) {
-		faults = append(faults, Fault{"Path", fmt.Sprintf("found %q", c.Path), `a plain path such as "/mcp", or "" for the whole origin`})
+		faults = append(faults, Fault{"Path", fmt.Sprintf("found %q", c.Path), `a plain path such as "/mcp", without a slash at its end`})
 	}
 	for i, as := range c.AuthorizationServers {
 		if u, err := url.Parse(as); err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || !secureOrLoopback(u) {

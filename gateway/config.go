@@ -15,15 +15,22 @@ import (
 	"github.com/mcpauth-go/mcpauth/upstream/inproc"
 )
 
-// The library's way to a server per user: see package inproc.
+// The library's way to a server per user. What the types hold and promise is in
+// package upstream/inproc.
 type (
-	// Factory makes the server of a user.
+	// Factory makes the server of a user:
+	//
+	//	func(ctx context.Context, call Call) (Instance, error)
+	//
+	// once for each session, or for each user where there are no sessions. It
+	// may be called concurrently; ctx bounds the making only.
 	Factory = inproc.Factory
-	// Call is what a Factory makes a server for.
+	// Call is what a Factory makes a server for: Call.Identity.
 	Call = inproc.Call
-	// Instance is a server for one user.
+	// Instance is a server for one user: Instance.Server, an *mcp.Server, and
+	// Instance.Close, which gives back what it holds and may be nil.
 	Instance = inproc.Instance
-	// Stats is what is alive.
+	// Stats is what is alive: Sessions and Users.
 	Stats = inproc.Stats
 )
 
@@ -41,7 +48,8 @@ type Config struct {
 	// PublicURL is required.
 	Addr string
 	// PublicURL is the origin under which clients reach the gateway, such as
-	// "https://mcp.example.com". Default, on loopback: "http://" and Addr.
+	// "https://mcp.example.com". Default, on loopback: "http://" and Addr; so a
+	// Gateway that is mounted on a server of the caller's needs it in any case.
 	PublicURL string
 	// BasePath is where MCP is served. Default "/mcp"; "/" is the whole
 	// origin. Health is at BasePath + "/health" and "/health/ready".

@@ -12,6 +12,9 @@
 //	…
 //	err = g.Run(ctx) // until ctx is done, then a graceful stop
 //
-// A Gateway is an http.Handler too, to be mounted beside other routes; then
-// Start and Shutdown stand for what Run does.
+// A Gateway is an http.Handler too, to be mounted at "/" beside more specific
+// routes (it also serves health and, under /.well-known/, the resource
+// metadata). Then PublicURL says where it is; Start begins what Run would; and
+// Shutdown comes before that of the http.Server, which waits for streams that
+// only the Gateway ends.
 package gateway

@@ -10,7 +10,6 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -42,7 +41,10 @@ type Gateway struct {
 func New(c Config) (*Gateway, error) {
 	c = c.withDefaults()
 	faults := c.faults()
-	path := strings.TrimSuffix(c.BasePath, "/")
+	path := c.BasePath
+	if path == "/" {
+		path = ""
+	}
 	if c.SupportedScopes == nil && len(faults) == 0 {
 		c.SupportedScopes = c.RequiredScopes
 	}
@@ -51,7 +53,7 @@ func New(c Config) (*Gateway, error) {
 	})
 	faults = collect(faults, err)
 	checkOrigin, err := mcpauth.CheckOrigin(mcpauth.OriginConfig{
-		PublicURL: c.PublicURL, AllowedHosts: c.AllowedHosts, AllowedOrigins: c.AllowedOrigins,
+		PublicURL: c.PublicURL, AllowedHosts: c.AllowedHosts, AllowedOrigins: c.AllowedOrigins, Logger: c.Logger,
 	})
 	faults = collect(faults, err)
 	if len(faults) > 0 {
@@ -149,6 +151,10 @@ func (g *Gateway) readMessages(w http.ResponseWriter, r *http.Request) ([]envelo
 		return nil, false
 	}
 	_ = control.SetReadDeadline(time.Time{})
+	if len(body) == 0 {
+		envelope.WriteError(w, http.StatusBadRequest, envelope.CodeParse, "The request body is empty")
+		return nil, false
+	}
 	messages, err := envelope.Parse(body)
 	if err != nil {
 		envelope.WriteError(w, http.StatusBadRequest, envelope.CodeParse, "Malformed message: "+err.Error())
@@ -185,6 +191,7 @@ func writeHealth(w http.ResponseWriter, status int, text string) {
 
 // Start starts the provider. Run and Serve do so themselves.
 func (g *Gateway) Start(ctx context.Context) error {
+	g.config.Logger.Info("gateway starting", "resource", g.resource.Identifier(), "metadata", g.resource.MetadataURL())
 	if p, ok := g.config.Provider.(mcpauth.Lifecycle); ok {
 		return p.Start(ctx)
 	}
@@ -258,7 +265,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
-	g.config.Logger.Info("gateway serving", "addr", listener.Addr().String(), "resource", g.resource.Identifier())
+	g.config.Logger.Info("gateway serving", "addr", listener.Addr().String())
 
 	var err error
 	select {

@@ -62,7 +62,7 @@ func TestRefusalsOverTheWire(t *testing.T) {
 			`Bearer error="insufficient_scope", error_description="The token lacks a scope that this operation needs.", scope="notes", ` + metadata,
 			oauth("insufficient_scope", "The token lacks a scope that this operation needs.")},
 
-		{"no body", gatewaytest.Request{Token: alice}, 400, "", rpc(-32700, "Malformed message: not valid JSON")},
+		{"no body", gatewaytest.Request{Token: alice}, 400, "", rpc(-32700, "The request body is empty")},
 		{"no JSON", gatewaytest.Request{Token: alice, Body: "hello"}, 400, "", rpc(-32700, "Malformed message: not valid JSON at byte 0")},
 		{"a name twice", gatewaytest.Request{Token: alice, Body: `{"method":"initialize","method":"tools/call"}`}, 400, "", rpc(-32700, "Malformed message: the same name twice in one object")},
 		{"an empty batch", gatewaytest.Request{Token: alice, Body: `[]`}, 400, "", rpc(-32700, "Malformed message: an empty batch")},

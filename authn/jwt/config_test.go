@@ -159,3 +159,19 @@ func TestClaimsOfOwnMeaning(t *testing.T) {
 		}
 	}
 }
+
+// The classic slip is to give the secret where its name or place is asked for.
+func TestSecretInPlaceOfItsName(t *testing.T) {
+	const secret = "q4yJIQJqzUohX9FVq4yJIQJqzUohX9FVq4yJIQJqzUoh"
+	for name, source := range map[string]jwt.KeySource{
+		"SecretEnv":        jwt.SecretEnv(secret),
+		"SecretFile":       jwt.SecretFile(secret),
+		"PEMFile of a PEM": jwt.PEMFile(string(tokentest.KeyFor("ES256").PEM())),
+		"JWKSFile of JSON": jwt.JWKSFile(`{"kty":"oct","k":"` + secret + `"}`),
+	} {
+		err := faults(t, only(jwt.Issuer{Name: issuerName, Audience: []string{audience}, Keys: []jwt.KeySource{source}}))
+		if text := err.Error() + fmt.Sprint(source); strings.Contains(text, secret) || strings.Contains(text, "BEGIN") || !strings.Contains(text, "not shown") {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+}

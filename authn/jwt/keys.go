@@ -7,7 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/mcpauth-go/mcpauth"
@@ -42,9 +44,24 @@ const (
 	formJWKS
 )
 
+// expected says what a source of this form should have held.
+func (f form) expected() string {
+	switch f {
+	case formSecret:
+		return "a secret of at least 32 bytes, such as from: openssl rand -base64 48"
+	case formPEM:
+		return "a public key or certificate in PEM"
+	}
+	return "a JWK or JWK Set"
+}
+
 // SecretEnv is an HMAC secret in the named environment variable.
 func SecretEnv(name string) KeySource {
-	return KeySource{form: formSecret, name: "environment variable " + name, read: func() ([]byte, error) {
+	shown := name
+	if !variableName.MatchString(name) {
+		shown = "(name not shown: it looks like a secret)"
+	}
+	return KeySource{form: formSecret, name: "environment variable " + shown, read: func() ([]byte, error) {
 		value, ok := os.LookupEnv(name)
 		if !ok {
 			return nil, errors.New("is not set")
@@ -52,6 +69,10 @@ func SecretEnv(name string) KeySource {
 		return []byte(value), nil
 	}}
 }
+
+// variableName matches what may be shown as the name of a variable: nothing
+// that could be the secret itself, which has at least 32 bytes.
+var variableName = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,30}|[A-Z_][A-Z0-9_]*)$`)
 
 // SecretFile is an HMAC secret in a file, read again as it changes.
 func SecretFile(path string) KeySource { return file(formSecret, path) }
@@ -92,8 +113,17 @@ func inline(form form, name string, data []byte) KeySource {
 
 const maxKeyFile = 1 << 20
 
+// shownPath returns path for messages, unless it looks like what the file
+// should hold.
+func shownPath(path string) string {
+	if strings.ContainsAny(path, "\n{") || strings.Contains(path, "-----") || len(path) >= 32 && !strings.ContainsAny(path, `/\.`) {
+		return "(path not shown: it looks like a key)"
+	}
+	return path
+}
+
 func file(form form, path string) KeySource {
-	return KeySource{form: form, name: "file " + path, isFile: true, read: func() ([]byte, error) {
+	return KeySource{form: form, name: "file " + shownPath(path), isFile: true, read: func() ([]byte, error) {
 		f, err := os.Open(path)
 		if err != nil {
 			return nil, withoutPath(err)
@@ -157,7 +187,7 @@ func (iss *issuer) load(field string) (*keys, []mcpauth.Fault) {
 		}
 		text, err := source.read()
 		if err != nil {
-			faults = append(faults, mcpauth.Fault{Field: at(i), Problem: fmt.Sprintf("%s: %v", source.name, err), Expected: "something that can be read"})
+			faults = append(faults, mcpauth.Fault{Field: at(i), Problem: fmt.Sprintf("%s: %v", source.name, err), Expected: source.form.expected()})
 			continue
 		}
 		readable[i] = text

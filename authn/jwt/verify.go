@@ -192,7 +192,7 @@ func (p *Provider) verify(token string, now instant) (*entry, error) {
 			return nil, malformed(err)
 		}
 		if iss = p.issuers[string(name)]; iss == nil {
-			return nil, wrongIssuer(name)
+			return nil, wrongIssuer(name, p.Issuers()...)
 		}
 	}
 	if err := iss.checkType(header); err != nil {
@@ -233,7 +233,7 @@ func (p *Provider) verify(token string, now instant) (*entry, error) {
 		return nil, err
 	}
 	if len(c.userID) == 0 {
-		return nil, missing(iss.UserIDClaim)
+		return nil, noUser(iss, &c)
 	}
 	if !validUserID(c.userID) {
 		return nil, malformed(fmt.Errorf("control characters in %q", iss.UserIDClaim))
@@ -321,7 +321,7 @@ func (iss *issuer) judge(c *claims, e *entry, now instant) error {
 	case c.issuer == nil:
 		return missing("iss")
 	case string(c.issuer) != iss.Name:
-		return wrongIssuer(c.issuer)
+		return wrongIssuer(c.issuer, iss.Name)
 	case c.typ != nil && string(c.typ) != "Bearer":
 		return malformed(fmt.Errorf(`the claim "typ" %.64q is not that of an access token`, c.typ))
 	case c.tokenUse != nil && string(c.tokenUse) != "access":
@@ -390,12 +390,22 @@ func refuse(code mcpauth.Code, reason string, cause error) error {
 
 func malformed(cause error) error { return refuse(mcpauth.ErrMalformedToken, "malformed token", cause) }
 
-func missing(claim string) error {
+func missing(claim string) *mcpauth.Error {
 	return &mcpauth.Error{Code: mcpauth.ErrMissingClaim, Message: "JWT missing required " + claim + " claim"}
 }
 
-func wrongIssuer(name []byte) error {
-	return refuse(mcpauth.ErrWrongIssuer, "wrong issuer", fmt.Errorf("issuer %.200q is not configured", name))
+// noUser refuses a token without the user id claim, and helps with the usual
+// reason: an issuer that names its users in "sub".
+func noUser(iss *issuer, c *claims) error {
+	err := missing(iss.UserIDClaim)
+	if len(c.subject) > 0 {
+		err.Cause = fmt.Errorf(`the token has "sub", while the issuer's UserIDClaim is %q`, iss.UserIDClaim)
+	}
+	return err
+}
+
+func wrongIssuer(name []byte, known ...string) error {
+	return refuse(mcpauth.ErrWrongIssuer, "wrong issuer", fmt.Errorf("issuer %.200q is none of %q", name, known))
 }
 
 var (

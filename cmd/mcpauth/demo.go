@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"syscall"
 
 	"github.com/mcpauth-go/mcpauth/internal/demo"
 )
@@ -18,6 +20,9 @@ func (c demoCommand) Run(ctx context.Context, std streams) error {
 		return check(ctx, std)
 	}
 	d, err := demo.New(c.Addr, slog.New(slog.NewTextHandler(std.err, nil)))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%w: choose another with --addr", err)
+	}
 	if err != nil {
 		return usageError{err}
 	}

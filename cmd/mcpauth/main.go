@@ -75,7 +75,11 @@ func run(ctx context.Context, args []string, std streams) (code int) {
 		return exited // --help
 	}
 	if err != nil {
-		fmt.Fprintf(std.err, "mcpauth: %v\nTry \"mcpauth --help\".\n", err)
+		help := "mcpauth"
+		if wrong := (*kong.ParseError)(nil); errors.As(err, &wrong) && wrong.Context.Selected() != nil {
+			help = wrong.Context.Selected().FullPath()
+		}
+		fmt.Fprintf(std.err, "mcpauth: %v\nTry \"%s --help\".\n", err, help)
 		return exitUsage
 	}
 	err = command.Run()

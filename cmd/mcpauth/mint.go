@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -21,12 +22,15 @@ type mintCommand struct {
 	Audience       []string      `required:"" sep:"none" help:"The token's \"aud\". May be repeated."`
 	User           string        `required:"" help:"The user's id."`
 	UserClaim      string        `default:"userId" help:"Claim that holds the user's id (${default})."`
-	Claim          []string      `sep:"none" placeholder:"NAME=VALUE" help:"Further claim; a value that is JSON is taken as JSON. May be repeated."`
+	Claim          []string      `sep:"none" placeholder:"NAME=VALUE" help:"Further claim, or another value for one of the above; a value that is JSON is taken as JSON. May be repeated."`
 	TTL            time.Duration `name:"ttl" default:"1h" help:"How long the token lives (${default}); negative for one that has expired."`
 	Kid            string        `help:"Key id for the header."`
 }
 
 func (c mintCommand) Run(std streams) error {
+	if c.User == "" {
+		return usageError{errors.New("--user is empty")}
+	}
 	signer, err := c.signer()
 	if err != nil {
 		return usageError{err}
@@ -65,7 +69,8 @@ func (c mintCommand) signer() (*mint.Signer, error) {
 	if c.SecretEnv != "" {
 		text, ok := os.LookupEnv(c.SecretEnv)
 		if !ok {
-			return nil, fmt.Errorf("environment variable %s is not set", c.SecretEnv)
+			// Not shown: it may be the secret itself.
+			return nil, errors.New("--secret-env: no such variable is set: give the name of one, such as JWT_SECRET")
 		}
 		secret, err := jwk.DecodeSecret([]byte(text), jwk.Encoding(c.SecretEncoding))
 		if err != nil {

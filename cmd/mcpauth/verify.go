@@ -137,6 +137,9 @@ func verifyOne(ctx context.Context, provider *jwt.Provider, token string) answer
 	id, err := provider.Verify(ctx, token)
 	if err != nil {
 		e := mcpauth.AsError(err)
+		if scheme, _, ok := strings.Cut(token, " "); ok && strings.EqualFold(scheme, "Bearer") {
+			e.Cause = errors.New(`it begins with "Bearer": give the token alone`)
+		}
 		return answer{Error: &e.Message, Code: &e.Code, cause: e.Cause}
 	}
 	user := id.UserID()

@@ -167,23 +167,23 @@ Alice and Bob each have a token for an hour. In another terminal:
 
 1. Alice adds a note. Shows the note with its id.
 
-  curl -s {{.URL}} -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' -d '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add_note","arguments":{"text":"buy milk"}}}'
+  curl -sS {{.URL}} -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' -d '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add_note","arguments":{"text":"buy milk"}}}'
 
 2. Alice lists her notes. Shows "buy milk".
 
-  curl -s {{.URL}} -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' -d '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"list_notes","arguments":{}}}'
+  curl -sS {{.URL}} -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' -d '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"list_notes","arguments":{}}}'
 
 3. Bob lists his. Shows none: what is Alice's never reaches him.
 
-  curl -s {{.URL}} -H "Authorization: Bearer $BOB" -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' -d '{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"list_notes","arguments":{}}}'
+  curl -sS {{.URL}} -H "Authorization: Bearer $BOB" -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' -d '{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"list_notes","arguments":{}}}'
 
 4. Nobody in particular tries. Shows 401 and the challenge, without an error.
 
-  curl -si {{.URL}} -d '{}'
+  curl -sSi {{.URL}} -d '{}'
 
 5. A token that was tampered with. Shows 401 and why.
 
-  curl -si {{.URL}} -H "Authorization: Bearer ${ALICE%????????????}AAAAAAAAAAAA" -d '{}'
+  curl -sSi {{.URL}} -H "Authorization: Bearer ${ALICE%????????????}AAAAAAAAAAAA" -d '{}'
 
 To use it from Claude Code, as Alice:
 

@@ -93,6 +93,8 @@ func ParsePrivateKey(data []byte) (crypto.Signer, error) {
 			key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
 		case "EC PRIVATE KEY":
 			key, err = x509.ParseECPrivateKey(block.Bytes)
+		case "PUBLIC KEY", "RSA PUBLIC KEY", "CERTIFICATE":
+			return nil, fmt.Errorf("PEM block %q is public; signing needs the private key", block.Type)
 		default:
 			return nil, fmt.Errorf("PEM block %.32q is not an unencrypted private key", block.Type)
 		}

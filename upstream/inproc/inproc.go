@@ -136,6 +136,9 @@ func (u *Upstream) Serve(w http.ResponseWriter, r *http.Request, messages []enve
 	session := r.Header.Get(sessionHeader)
 	stream := IsStream(r, messages)
 	switch {
+	case r.Method != http.MethodPost && r.Method != http.MethodGet && r.Method != http.MethodDelete:
+		w.Header().Set("Allow", "GET, POST, DELETE")
+		envelope.WriteError(w, http.StatusMethodNotAllowed, envelope.CodeInvalidRequest, "Method Not Allowed")
 	case r.Method == http.MethodPost && !accepts(r):
 		envelope.WriteError(w, http.StatusNotAcceptable, envelope.CodeInvalidRequest, "Accept must contain both application/json and text/event-stream")
 	case stream && r.Method == http.MethodPost && r.Header.Get(versionHeader) < modernVersion:

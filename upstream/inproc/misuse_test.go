@@ -58,6 +58,12 @@ func TestNoServerForARequestThatCannotBeServed(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d", test.name, got.Status, got.Body, test.status)
 		}
 	}
+	for _, method := range []string{"PUT", "PATCH", "HEAD", "OPTIONS"} {
+		got := s.Do(t, gatewaytest.Request{Method: method, Token: token})
+		if got.Status != http.StatusMethodNotAllowed || got.Header.Get("Allow") != "GET, POST, DELETE" {
+			t.Errorf("%s: %d, Allow %q", method, got.Status, got.Header.Get("Allow"))
+		}
+	}
 	if made := factory.Made(); len(made) != 0 {
 		t.Errorf("servers were made for %v", made)
 	}

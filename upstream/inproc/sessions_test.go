@@ -40,7 +40,6 @@ func TestSessionsAnswerToTheirUserOnly(t *testing.T) {
 		{"GET", gatewaytest.Request{Method: "GET"}},
 		{"GET to resume a stream", gatewaytest.Request{Method: "GET", Header: resume}},
 		{"DELETE", gatewaytest.Request{Method: "DELETE"}},
-		{"PUT", gatewaytest.Request{Method: "PUT"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ask := func(token, session string) gatewaytest.Answer {

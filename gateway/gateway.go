@@ -100,17 +100,29 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer g.requests.Leave()
+	if r.ContentLength != 0 {
+		// A client that sends slowly must not hold the connection for ever,
+		// whatever the answer: net/http reads the body before a refusal, too.
+		// Not every ResponseWriter can do this; net/http's can.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(g.config.BodyTimeout))
+	}
 	g.routes.ServeHTTP(w, r)
 }
 
 // serveMCP reads what a verified user sends and hands it to the user's server.
 func (g *Gateway) serveMCP(w http.ResponseWriter, r *http.Request) {
 	var messages []envelope.Message
-	if r.Method == http.MethodPost {
+	switch {
+	case r.Method == http.MethodPost:
 		var ok bool
 		if messages, ok = g.readMessages(w, r); !ok {
 			return
 		}
+	case r.ContentLength != 0:
+		// A stream that began before its request has ended could not be ended.
+		w.Header().Set("Connection", "close")
+		envelope.WriteError(w, http.StatusBadRequest, envelope.CodeInvalidRequest, r.Method+" takes no body")
+		return
 	}
 	if inproc.IsStream(r, messages) {
 		ctx, cancel := context.WithCancel(r.Context())
@@ -137,20 +149,16 @@ func (g *Gateway) readMessages(w http.ResponseWriter, r *http.Request) ([]envelo
 	if r.ContentLength > g.config.MaxBodyBytes {
 		return tooLarge()
 	}
-	// A client that sends slowly must not hold the connection for ever. Not
-	// every ResponseWriter can do this; net/http's can.
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(g.config.BodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, g.config.MaxBodyBytes))
 	if err != nil {
-		// The deadline stays: net/http reads on, to use the connection again.
 		if tooMuch := (*http.MaxBytesError)(nil); errors.As(err, &tooMuch) {
 			return tooLarge()
 		}
 		envelope.WriteError(w, http.StatusBadRequest, envelope.CodeParse, "The request body could not be read")
 		return nil, false
 	}
-	_ = control.SetReadDeadline(time.Time{})
+	// What follows may take longer; ServeHTTP has set the deadline.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	if len(body) == 0 {
 		envelope.WriteError(w, http.StatusBadRequest, envelope.CodeParse, "The request body is empty")
 		return nil, false
@@ -209,10 +217,12 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 		err = fmt.Errorf("gateway: requests still in progress: %w", err)
 	}
 	if ctx.Err() != nil {
-		// The time for requests is up; that for closing what is idle is not.
+		// The time for requests is up; that for those which have just been cut
+		// off to return, and for closing what is idle, is not.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
+		_ = g.requests.Close(ctx)
 	}
 	err = errors.Join(err, g.upstream.Shutdown(ctx))
 	if p, ok := g.config.Provider.(mcpauth.Lifecycle); ok {
@@ -221,8 +231,8 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// closeTimeout is how long idle instances may take to close when requests have
-// used up ShutdownTimeout.
+// closeTimeout is what is left for closing when requests have used up
+// ShutdownTimeout.
 const closeTimeout = 2 * time.Second
 
 // ErrServed is what Run and Serve return when called again.
@@ -233,11 +243,14 @@ var ErrServed = errors.New("gateway: served before; make a new one")
 // cut and the contexts of their requests cancelled. It returns nil after a
 // graceful stop. A Gateway serves once.
 func (g *Gateway) Run(ctx context.Context) error {
+	if g.served.Swap(true) {
+		return ErrServed
+	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", g.config.Addr)
 	if err != nil {
 		return errors.Join(fmt.Errorf("gateway: %w", err), g.Shutdown(ctx))
 	}
-	return g.Serve(ctx, listener)
+	return g.serve(ctx, listener)
 }
 
 // Serve is Run on a listener of the caller's, which it closes.
@@ -245,6 +258,10 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
 	if g.served.Swap(true) {
 		return errors.Join(ErrServed, listener.Close())
 	}
+	return g.serve(ctx, listener)
+}
+
+func (g *Gateway) serve(ctx context.Context, listener net.Listener) error {
 	if tcp, ok := listener.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && loopbackAddr(g.config.Addr) {
 		listener.Close()
 		return errors.Join(fmt.Errorf("gateway: the listener %s is beyond loopback: set Addr to it, and PublicURL to the origin that clients see", tcp), g.Shutdown(ctx))

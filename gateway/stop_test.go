@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -293,26 +294,48 @@ func TestAGatewayServesOnce(t *testing.T) {
 	if err := s.Run(t.Context()); !errors.Is(err, gateway.ErrServed) {
 		t.Errorf("Run after a stop = %v", err)
 	}
+
+	running := gatewaytest.Start(t, gateway.Config{Provider: &names{}, Factory: newWaiting().Make})
+	healthy := func(when string) {
+		if got := running.Do(t, gatewaytest.Request{Method: "GET", Path: "/mcp/health"}); got.Status != http.StatusOK {
+			t.Errorf("health %s a second Run: %d", when, got.Status)
+		}
+	}
+	healthy("before")
+	if err := running.Run(t.Context()); !errors.Is(err, gateway.ErrServed) {
+		t.Errorf("a second Run = %v", err)
+	}
+	healthy("after")
 }
 
 // A client that sends a body drop by drop must not hold its connection, nor
-// the stop of the gateway.
+// the stop of the gateway, whatever the answer is.
 func TestSlowBody(t *testing.T) {
 	s := gatewaytest.Start(t, gateway.Config{Provider: &names{}, Factory: newWaiting().Make, BodyTimeout: 50 * time.Millisecond})
-	body, drops := io.Pipe()
-	defer drops.Close()
-	go drops.Write([]byte(`{"jsonrpc":`)) // and then nothing
-	request, err := s.New(t.Context(), gatewaytest.Request{Token: "alice"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Body, request.ContentLength = body, 100
-	resp, err := s.HTTP.RoundTrip(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusBadRequest {
-		t.Errorf("answer %d", resp.StatusCode)
+	for _, test := range []struct {
+		name, head string
+		status     string
+	}{
+		{"a user's", "POST /mcp HTTP/1.1\r\nAuthorization: Bearer alice\r\nContent-Type: application/json\r\nHost: ", "400"},
+		{"a stranger's", "POST /mcp HTTP/1.1\r\nHost: ", "401"},
+		{"of another type", "POST /mcp HTTP/1.1\r\nAuthorization: Bearer alice\r\nHost: ", "415"},
+		{"for another path", "POST /elsewhere HTTP/1.1\r\nHost: ", "404"},
+		{"before a stream", "GET /mcp HTTP/1.1\r\nAuthorization: Bearer alice\r\nHost: ", "400"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(s.Origin, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if err := conn.SetDeadline(time.Now().Add(gatewaytest.Patience)); err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(conn, "%s%s\r\nContent-Length: 1000\r\n\r\n{", test.head, strings.TrimPrefix(s.Origin, "http://"))
+			answer, err := io.ReadAll(conn) // to the end of the connection
+			if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 "+test.status+" ") {
+				t.Errorf("%v: %s", err, answer)
+			}
+		})
 	}
 }

@@ -84,7 +84,7 @@ func (p *Provider) verifyOnce(token string) (*entry, error) {
 		if err == nil {
 			p.accepted.put(e, now)
 			if p.closed.Load() {
-				p.clear() // Close has cleared before this was put there
+				p.clear()
 			}
 		} else if p.refused != nil && lasting(err) {
 			p.refused.put(token, err, generation, now)
@@ -266,6 +266,9 @@ func (p *Provider) verify(token string, now instant) (*entry, error) {
 	// may be meant for anybody.
 	if !iss.AnyAudience {
 		p.latest.put(e)
+		if p.closed.Load() {
+			p.clear() // Close has cleared before this was put there
+		}
 	}
 	return e, nil
 }

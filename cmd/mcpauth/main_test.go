@@ -236,6 +236,32 @@ func TestVerifyStopsWhileNothingComes(t *testing.T) {
 	}
 }
 
+// endless gives one line for ever.
+type endless struct {
+	line string
+	at   int
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	n := copy(p, e.line[e.at:])
+	e.at = (e.at + n) % len(e.line)
+	return n, nil
+}
+
+// What was not verified must not look verified.
+func TestVerifyCutShortFails(t *testing.T) {
+	token := mintToken(t)
+	ctx, interrupt := context.WithCancel(context.Background())
+	out := writerFunc(func(p []byte) (int, error) { interrupt(); return len(p), nil })
+	if code := run(ctx, with(verify, "--json", "-"), streams{&endless{line: token + "\n"}, out, io.Discard}); code != 1 {
+		t.Errorf("exit %d", code)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
 func TestMintAndVerifyWithEachKindOfKey(t *testing.T) {
 	dir := t.TempDir()
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -230,7 +231,7 @@ func verifyLines(ctx context.Context, provider *jwt.Provider, in io.Reader, repo
 			}
 		}
 		if !more {
-			return readErr
+			return cmp.Or(readErr, ctx.Err())
 		}
 		if err := report(<-j.answer); err != nil {
 			return err

@@ -16,7 +16,9 @@ import (
 type Call struct {
 	// Identity is the user, as of the request that needs the server. Later
 	// requests of the same user may come with other scopes or a newer token:
-	// tools take those from their own context, with mcpauth.FromContext.
+	// tools take those from their own context, with mcpauth.FromContext. (The
+	// SDK's own TokenInfo is shared between requests, for reading only, and the
+	// one in a session's context is that of its first request.)
 	Identity *mcpauth.Identity
 }
 
@@ -49,13 +51,12 @@ func (u *Upstream) create(ctx context.Context, id *mcpauth.Identity) (*instance,
 		u.close(made)
 		return nil, errors.New("inproc: factory: no server")
 	}
-	first, err := u.owners.claim(made.Server, in.principal)
+	err = u.owners.claim(made.Server, in.principal, func() {
+		made.Server.AddReceivingMiddleware(u.onBehalfOf(in.principal))
+	})
 	if err != nil {
 		u.close(made)
 		return nil, err
-	}
-	if first {
-		made.Server.AddReceivingMiddleware(u.onBehalfOf(in.principal))
 	}
 	return in, nil
 }

@@ -18,10 +18,10 @@ package inproc
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"mime"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -168,10 +168,8 @@ func accepts(r *http.Request) bool {
 	json, stream := false, false
 	for _, value := range r.Header.Values("Accept") {
 		for item := range strings.SplitSeq(value, ",") {
-			kind, _, err := mime.ParseMediaType(item)
-			if err != nil {
-				continue
-			}
+			kind, _, _ := strings.Cut(item, ";")
+			kind = strings.ToLower(strings.TrimSpace(kind))
 			json = json || kind == "application/json" || kind == "application/*" || kind == "*/*"
 			stream = stream || kind == "text/event-stream" || kind == "text/*" || kind == "*/*"
 		}
@@ -272,10 +270,11 @@ func (u *Upstream) onBehalfOf(principal string) mcp.Middleware {
 				return nil, errors.New("this server belongs to another user")
 			}
 			result, err = next(mcpauth.NewContext(ctx, id), method, req)
-			if err == nil {
-				keepPrivate(result)
+			if err != nil {
+				return nil, err
 			}
-			return result, err
+			keepPrivate(result)
+			return encoded(result)
 		}
 	}
 }
@@ -287,25 +286,62 @@ func (u *Upstream) onBehalfOf(principal string) mcp.Middleware {
 func (u *Upstream) bind(ctx context.Context, req mcp.Request, failed error) error {
 	in := instanceFrom(ctx)
 	session, ok := req.GetSession().(*mcp.ServerSession)
-	if !ok || in == nil || session.ID() == "" || in.session() == session {
+	if !ok || in == nil || in.session() == session {
 		return failed
 	}
-	if failed == nil {
-		failed = u.pool.addSession(session, in)
+	if session.ID() == "" {
+		u.config.Logger.Error("a server that hands out no session ids (ServerOptions.GetSessionID) cannot be used in sessions")
+		return errors.New("this server hands out no session ids")
 	}
-	if failed != nil {
-		u.spawn(func() {
+	owned := in.bind(session)
+	if !owned {
+		failed = errors.New("the client has left")
+	} else if failed == nil {
+		failed = u.pool.addSession(session.ID(), in)
+	}
+	// One goroutine sees to the end of both, so that the instance outlives the
+	// calls of its session.
+	u.spawn(func() {
+		if failed != nil {
 			<-in.opened // closing the session now could cut off the answer
 			session.Close()
-		})
-		return failed
-	}
-	u.spawn(func() {
+		}
 		session.Wait()
-		u.pool.removeSession(session.ID(), in)
-		u.close(in.made)
+		if owned {
+			u.pool.removeSession(session.ID(), in)
+			u.close(in.made)
+		}
 	})
-	return nil
+	return failed
+}
+
+// encoded returns result with what the author's own types hold as JSON already.
+// The SDK would encode it in a goroutine where a panic of theirs ends the
+// process.
+func encoded(result mcp.Result) (mcp.Result, error) {
+	r, ok := result.(*mcp.CallToolResult)
+	if !ok || r.StructuredContent == nil && len(r.Meta) == 0 {
+		return result, nil
+	}
+	own := *r // the author may keep theirs
+	if _, done := r.StructuredContent.(json.RawMessage); r.StructuredContent != nil && !done {
+		text, err := json.Marshal(r.StructuredContent)
+		if err != nil {
+			return nil, fmt.Errorf("structured content: %w", err)
+		}
+		own.StructuredContent = json.RawMessage(text)
+	}
+	if len(r.Meta) > 0 {
+		own.Meta = make(mcp.Meta, len(r.Meta))
+		for name, value := range r.Meta {
+			text, err := json.Marshal(value)
+			if err != nil {
+				return nil, fmt.Errorf("_meta: %w", err)
+			}
+			own.Meta[name] = json.RawMessage(text)
+		}
+	}
+	return &own, nil
 }
 
 // keepPrivate tells clients and caches between us that a result is for this
@@ -331,7 +367,7 @@ func keepPrivate(result mcp.Result) {
 const identityExtra = "mcpauth.identity"
 
 // told is what the SDK is told of a user, made once for an identity that many
-// requests come with.
+// requests come with. It is shared by them, and so for reading only.
 type told struct {
 	id   *mcpauth.Identity
 	info *auth.TokenInfo
@@ -409,6 +445,7 @@ func (u *Upstream) end(in *instance) {
 		session.Close() // and the goroutine of bind closes the instance
 		return
 	}
+	in.retire()
 	u.close(in.made)
 }
 

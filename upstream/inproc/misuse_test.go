@@ -176,3 +176,111 @@ func TestShutdownDoesNotWaitForAFactory(t *testing.T) {
 		}
 	})
 }
+
+// badly is what a tool may return: a value that panics when it is encoded.
+type badly struct{}
+
+func (badly) MarshalJSON() ([]byte, error) { panic("canary: nil map") }
+
+func TestPanicWhileEncodingAResult(t *testing.T) {
+	s := gatewaytest.Start(t, gateway.Config{Factory: func(context.Context, gateway.Call) (gateway.Instance, error) {
+		server := newServer()
+		schema := map[string]any{"type": "object"}
+		server.AddTool(&mcp.Tool{Name: "content", InputSchema: schema}, func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			return &mcp.CallToolResult{StructuredContent: badly{}}, nil
+		})
+		server.AddTool(&mcp.Tool{Name: "meta", InputSchema: schema}, func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			return &mcp.CallToolResult{Meta: mcp.Meta{"x": badly{}}}, nil
+		})
+		server.AddTool(&mcp.Tool{Name: "good", InputSchema: schema}, func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			return &mcp.CallToolResult{Meta: mcp.Meta{"x": 1}, StructuredContent: map[string]any{"y": 2}}, nil
+		})
+		return gateway.Instance{Server: server}, nil
+	}})
+	token := s.Token(t, "alice")
+	for _, tool := range []string{"content", "meta"} {
+		if got := s.Do(t, gatewaytest.ModernCall(token, 1, tool, "{}")); !strings.Contains(got.Body, "internal error") || strings.Contains(got.Body, "canary") {
+			t.Errorf("%s: %d %s", tool, got.Status, got.Body)
+		}
+	}
+	if got := s.Do(t, gatewaytest.ModernCall(token, 1, "good", "{}")); !strings.Contains(got.Body, `"x":1`) || !strings.Contains(got.Body, `"structuredContent":{"y":2}`) {
+		t.Errorf("good: %d %s", got.Status, got.Body)
+	}
+}
+
+// An instance is closed when its last call is done, not under it.
+func TestShutdownWaitsForTheCallsOfAnInstance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, proceed := make(chan struct{}), make(chan struct{})
+		b := newBench(func(server *mcp.Server) {
+			gatewaytest.AddTool(server, "wait", func(context.Context, *mcp.CallToolRequest) (string, error) {
+				close(began)
+				<-proceed
+				return "done", nil
+			})
+		})
+		go b.call(t.Context(), "", "wait")
+		<-began
+		ended := make(chan error, 1)
+		go func() { ended <- b.Shutdown(t.Context()) }()
+		synctest.Wait()
+		if len(ended) != 0 || b.closes.Load() != 0 {
+			t.Errorf("under the call: %d results of Shutdown, %d instances closed", len(ended), b.closes.Load())
+		}
+		close(proceed)
+		if err := <-ended; err != nil || b.closes.Load() != 1 {
+			t.Errorf("after the call: %v, %d instances closed", err, b.closes.Load())
+		}
+	})
+}
+
+// A refused initialize beside a call, in one batch of the oldest protocol.
+func TestInstanceOutlivesTheCallsOfARefusedSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, proceed := make(chan struct{}), make(chan struct{})
+		b := newBench(func(server *mcp.Server) {
+			gatewaytest.AddTool(server, "wait", func(context.Context, *mcp.CallToolRequest) (string, error) {
+				close(began)
+				<-proceed
+				return "done", nil
+			})
+			server.AddReceivingMiddleware(func(next mcp.MethodHandler) mcp.MethodHandler {
+				return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+					result, err := next(ctx, method, req)
+					if method == "initialize" {
+						return nil, errors.New("not today")
+					}
+					return result, err
+				}
+			})
+		})
+		ctx, leave := context.WithCancel(t.Context())
+		left := make(chan struct{})
+		go func() {
+			defer close(left)
+			b.ask(ctx, "POST", "", "", "["+gatewaytest.Initialize("2025-03-26")+","+gatewaytest.CallTool(7, "wait", "{}")+"]")
+		}()
+		<-began
+		leave()
+		<-left
+		synctest.Wait()
+		if n := b.closes.Load(); n != 0 {
+			t.Errorf("%d instances closed under a call", n)
+		}
+		close(proceed)
+		b.wants(t, "after the call", nothing, 1)
+		b.end(t)
+	})
+}
+
+func TestServerWithoutSessionIDs(t *testing.T) {
+	s := gatewaytest.Start(t, gateway.Config{Factory: func(context.Context, gateway.Call) (gateway.Instance, error) {
+		return gateway.Instance{Server: mcp.NewServer(&mcp.Implementation{Name: "test"}, &mcp.ServerOptions{GetSessionID: func() string { return "" }})}, nil
+	}})
+	if got := s.Do(t, gatewaytest.Request{Token: s.Token(t, "alice"), Body: gatewaytest.Initialize(gatewaytest.Legacy)}); !strings.Contains(got.Body, "hands out no session ids") {
+		t.Errorf("initialize: %d %s", got.Status, got.Body)
+	}
+	if !strings.Contains(s.Log.String(), "ServerOptions.GetSessionID") {
+		t.Errorf("the log does not say why: %s", s.Log)
+	}
+}

@@ -3,7 +3,6 @@ package inproc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"runtime"
 	"sync"
@@ -29,8 +28,9 @@ type instance struct {
 	bound     *mcp.ServerSession // nil outside of sessions
 	uses      int
 	idleSince time.Time
-	gone      bool      // on its way out
-	latest    time.Time // end of the longest-lived credential presented
+	gone      bool          // on its way out
+	unused    chan struct{} // made by retire when it is in use; closed by the last to release it
+	latest    time.Time     // end of the longest-lived credential presented
 }
 
 // session returns the session that the instance is for, nil outside of
@@ -125,6 +125,25 @@ func (in *instance) release() {
 	defer in.mu.Unlock()
 	in.uses--
 	in.idleSince = time.Now()
+	if in.uses == 0 && in.unused != nil {
+		close(in.unused)
+		in.unused = nil
+	}
+}
+
+// retire marks the instance as on its way out and waits until it is not in
+// use.
+func (in *instance) retire() {
+	in.mu.Lock()
+	in.gone = true
+	if in.uses > 0 && in.unused == nil {
+		in.unused = make(chan struct{})
+	}
+	unused := in.unused
+	in.mu.Unlock()
+	if unused != nil {
+		<-unused
+	}
 }
 
 // take marks the instance as on its way out, if it has been idle for long
@@ -224,21 +243,18 @@ func (p *pool) session(id, principal string) *instance {
 	return in
 }
 
-// addSession ties session and in to each other.
-func (p *pool) addSession(session *mcp.ServerSession, in *instance) error {
+// addSession makes a session known.
+func (p *pool) addSession(id string, in *instance) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch id := session.ID(); {
+	switch {
 	case p.closed:
 		return errClosed
 	case p.sessions[id] != nil:
 		return errors.New("this session id is in use")
-	case !in.bind(session):
-		return errors.New("the client has left")
-	default:
-		p.sessions[id] = in
-		return nil
 	}
+	p.sessions[id] = in
+	return nil
 }
 
 func (p *pool) removeSession(id string, in *instance) {
@@ -295,9 +311,9 @@ type owners struct {
 	of map[weak.Pointer[mcp.Server]]string
 }
 
-// claim records that server belongs to principal and reports whether this is
-// the first time.
-func (o *owners) claim(server *mcp.Server, principal string) (first bool, err error) {
+// claim records that server belongs to principal. The first time, it calls
+// prepare before anybody else can claim the server.
+func (o *owners) claim(server *mcp.Server, principal string, prepare func()) error {
 	key := weak.Make(server)
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -308,12 +324,13 @@ func (o *owners) claim(server *mcp.Server, principal string) (first bool, err er
 		}
 		o.of[key] = principal
 		runtime.AddCleanup(server, o.forget, key)
-		return true, nil
+		prepare()
+		return nil
 	}
 	if owner != principal {
-		return false, fmt.Errorf("inproc: the factory returned one server for two users: each needs a server of their own")
+		return errors.New("inproc: the factory returned one server for two users: each needs a server of their own")
 	}
-	return false, nil
+	return nil
 }
 
 func (o *owners) forget(key weak.Pointer[mcp.Server]) {

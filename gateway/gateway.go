@@ -217,12 +217,11 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 		err = fmt.Errorf("gateway: requests still in progress: %w", err)
 	}
 	if ctx.Err() != nil {
-		// The time for requests is up; that for those which have just been cut
-		// off to return, and for closing what is idle, is not.
+		// The time for requests is up; that for closing what is idle, or what
+		// requests that have just been cut off leave, is not.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
-		_ = g.requests.Close(ctx)
 	}
 	err = errors.Join(err, g.upstream.Shutdown(ctx))
 	if p, ok := g.config.Provider.(mcpauth.Lifecycle); ok {

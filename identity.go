@@ -53,10 +53,8 @@ type IdentityFields struct {
 // fails when Issuer or UserID is empty or has a NUL byte, since users could
 // then not be told apart.
 func NewIdentity(f IdentityFields) (*Identity, error) {
-	for _, name := range []string{f.Issuer, f.UserID} {
-		if name == "" || strings.IndexByte(name, 0) >= 0 {
-			return nil, errors.New("mcpauth: an identity needs an issuer and a user id, without NUL bytes")
-		}
+	if f.Issuer == "" || f.UserID == "" || strings.IndexByte(f.Issuer, 0) >= 0 || strings.IndexByte(f.UserID, 0) >= 0 {
+		return nil, errNoUser
 	}
 	principal, subject := f.Issuer+"\x00"+f.UserID, f.Subject
 	if subject == f.UserID {
@@ -73,6 +71,8 @@ func NewIdentity(f IdentityFields) (*Identity, error) {
 		claims:      f.Claims,
 	}, nil
 }
+
+var errNoUser = errors.New("mcpauth: an identity needs an issuer and a user id, without NUL bytes")
 
 // Issuer returns who vouches for the user: a token's "iss", or the name of
 // another kind of provider.

@@ -319,7 +319,7 @@ func TestAResultThatHasJustArrivedIsNotMadeAgain(t *testing.T) {
 	token := tokenFor("u", c, time.Hour)
 	id := mustPass(t, p, token)
 	e, err := p.verifyOnce(token) // as if the look into the cache had come first
-	if err != nil || &e.identity != id {
+	if err != nil || e.identity != id {
 		t.Errorf("verified again: %v", err)
 	}
 }

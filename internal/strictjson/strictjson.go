@@ -34,8 +34,11 @@ type decoder struct {
 	data []byte // what in was made of
 }
 
+// decoders holds decoders that are about to read, strictly, from their in.
 var decoders = sync.Pool{New: func() any {
-	return &decoder{json: jsontext.NewDecoder(bytes.NewReader(nil))}
+	d := &decoder{}
+	d.json = jsontext.NewDecoder(&d.in)
+	return d
 }}
 
 // open returns a decoder for data from the pool. close gives it back.
@@ -43,7 +46,9 @@ func open(data []byte, options ...jsontext.Options) *decoder {
 	d := decoders.Get().(*decoder)
 	d.in = *bytes.NewBuffer(data)
 	d.data = data
-	d.json.Reset(&d.in, options...)
+	if len(options) > 0 {
+		d.json.Reset(&d.in, options...)
+	}
 	return d
 }
 

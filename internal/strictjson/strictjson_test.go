@@ -261,3 +261,27 @@ func FuzzStrictJSON(f *testing.F) {
 		}
 	})
 }
+
+// Decoders are used again: the leniency of Inner and Peek must not stay with
+// them, nor what a reading that was given up left behind.
+func TestNoDecoderStaysLenient(t *testing.T) {
+	twice, stop := []byte(`{"a":1,"a":2}`), errors.New("stop")
+	ignore := func(_, _ []byte) error { return nil }
+	for range 100 {
+		if err := strictjson.Inner(twice, ignore); err != nil {
+			t.Fatalf("Inner compares names: %v", err)
+		}
+		if _, err := strictjson.Peek(twice, "b"); err != nil {
+			t.Fatalf("Peek compares names: %v", err)
+		}
+		if err := strictjson.Inner(twice, func(_, _ []byte) error { return stop }); err != stop {
+			t.Fatalf("Inner goes on: %v", err)
+		}
+		if err := strictjson.Object(twice, ignore); err != strictjson.ErrDuplicate {
+			t.Fatalf("Object takes a name twice: %v", err)
+		}
+		if err := strictjson.Object([]byte("{\"a\":\"\xff\"}"), ignore); err == nil {
+			t.Fatal("Object takes invalid UTF-8")
+		}
+	}
+}

@@ -107,17 +107,7 @@ func TestPanicWhileClosingAnInstance(t *testing.T) {
 // Middleware of the author's may refuse initialize after the SDK has done it.
 func TestInitializeRefusedByTheAuthorLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(func(server *mcp.Server) {
-			server.AddReceivingMiddleware(func(next mcp.MethodHandler) mcp.MethodHandler {
-				return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
-					result, err := next(ctx, method, req)
-					if method == "initialize" {
-						return nil, errors.New("not today")
-					}
-					return result, err
-				}
-			})
-		})
+		b := newBench(func(server *mcp.Server) { server.AddReceivingMiddleware(notToday) })
 		if w := b.ask(t.Context(), "POST", "", "", gatewaytest.Initialize(gatewaytest.Legacy)); !strings.Contains(w.Body.String(), "not today") {
 			t.Errorf("initialize: %d %s", w.Code, w.Body)
 		}
@@ -212,13 +202,7 @@ func TestPanicWhileEncodingAResult(t *testing.T) {
 func TestShutdownWaitsForTheCallsOfAnInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began, proceed := make(chan struct{}), make(chan struct{})
-		b := newBench(func(server *mcp.Server) {
-			gatewaytest.AddTool(server, "wait", func(context.Context, *mcp.CallToolRequest) (string, error) {
-				close(began)
-				<-proceed
-				return "done", nil
-			})
-		})
+		b := newBench(func(server *mcp.Server) { addWait(server, began, proceed) })
 		go b.call(t.Context(), "", "wait")
 		<-began
 		ended := make(chan error, 1)
@@ -239,20 +223,8 @@ func TestInstanceOutlivesTheCallsOfARefusedSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began, proceed := make(chan struct{}), make(chan struct{})
 		b := newBench(func(server *mcp.Server) {
-			gatewaytest.AddTool(server, "wait", func(context.Context, *mcp.CallToolRequest) (string, error) {
-				close(began)
-				<-proceed
-				return "done", nil
-			})
-			server.AddReceivingMiddleware(func(next mcp.MethodHandler) mcp.MethodHandler {
-				return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
-					result, err := next(ctx, method, req)
-					if method == "initialize" {
-						return nil, errors.New("not today")
-					}
-					return result, err
-				}
-			})
+			addWait(server, began, proceed)
+			server.AddReceivingMiddleware(notToday)
 		})
 		ctx, leave := context.WithCancel(t.Context())
 		left := make(chan struct{})
@@ -282,5 +254,25 @@ func TestServerWithoutSessionIDs(t *testing.T) {
 	}
 	if !strings.Contains(s.Log.String(), "ServerOptions.GetSessionID") {
 		t.Errorf("the log does not say why: %s", s.Log)
+	}
+}
+
+// addWait adds a tool that says when it has begun and waits to go on.
+func addWait(server *mcp.Server, began, proceed chan struct{}) {
+	gatewaytest.AddTool(server, "wait", func(context.Context, *mcp.CallToolRequest) (string, error) {
+		close(began)
+		<-proceed
+		return "done", nil
+	})
+}
+
+// notToday refuses initialize after the SDK has done it.
+func notToday(next mcp.MethodHandler) mcp.MethodHandler {
+	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+		result, err := next(ctx, method, req)
+		if method == "initialize" {
+			return nil, errors.New("not today")
+		}
+		return result, err
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -31,6 +32,11 @@ const (
 	ErrTooLarge             Code = "too_large"             // longer than the limit
 	ErrRevoked              Code = "revoked"               // revoked before its time
 	ErrInsufficientScope    Code = "insufficient_scope"    // a valid user without the scope that the operation needs
+	ErrForbidden            Code = "forbidden"             // not allowed to anybody, whatever their scopes
+	ErrForbiddenHost        Code = "forbidden_host"        // sent under a name that is not this server's
+	ErrForbiddenOrigin      Code = "forbidden_origin"      // sent by a page of another origin
+	ErrUnknownSession       Code = "unknown_session"       // for a session that this user does not have
+	ErrRateLimited          Code = "rate_limited"          // too many requests of this user
 	ErrUnavailable          Code = "unavailable"           // this server, or one that it depends on, cannot answer now
 )
 
@@ -49,8 +55,8 @@ type Error struct {
 	Cause error
 	// Scopes are those that the operation needs, for ErrInsufficientScope.
 	Scopes []string
-	// RetryAfter is when to try again, for ErrUnavailable. Zero means a
-	// second.
+	// RetryAfter is when to try again, for ErrUnavailable and ErrRateLimited.
+	// Zero means a second.
 	RetryAfter time.Duration
 }
 
@@ -65,6 +71,12 @@ func (e *Error) Unwrap() error { return e.Cause }
 func (e *Error) Is(target error) bool {
 	code, ok := target.(Code)
 	return ok && code == e.Code
+}
+
+// RetrySeconds returns RetryAfter as the value of a Retry-After header (RFC
+// 9110, section 10.2.3): whole seconds, at least one.
+func (e *Error) RetrySeconds() string {
+	return strconv.Itoa(max(1, int((e.RetryAfter+time.Second-1)/time.Second)))
 }
 
 // LogValue implements [slog.LogValuer]: code, message and the cause.
@@ -101,19 +113,25 @@ func AsError(err error) *Error {
 
 var errNilError = errors.New("the provider returned a nil *mcpauth.Error as its error")
 
-// status maps a refusal to HTTP and to the "error" of RFC 6750, section 3.1,
-// which is empty where the RFC wants none.
-func (e *Error) status() (status int, oauth string) {
+// status maps a refusal to HTTP and to the "error" of the body; challenge says
+// whether that is one of RFC 6750, section 3.1, for WWW-Authenticate.
+func (e *Error) status() (status int, name string, challenge bool) {
 	switch e.Code {
 	case ErrMissingCredential:
-		return http.StatusUnauthorized, ""
+		return http.StatusUnauthorized, "unauthorized", false
 	case ErrMalformedHeader:
-		return http.StatusBadRequest, "invalid_request"
+		return http.StatusBadRequest, "invalid_request", true
 	case ErrInsufficientScope:
-		return http.StatusForbidden, "insufficient_scope"
+		return http.StatusForbidden, "insufficient_scope", true
+	case ErrForbidden, ErrForbiddenHost, ErrForbiddenOrigin:
+		return http.StatusForbidden, string(e.Code), false
+	case ErrUnknownSession:
+		return http.StatusNotFound, string(e.Code), false
+	case ErrRateLimited:
+		return http.StatusTooManyRequests, "rate_limited", false
 	case ErrUnavailable:
-		return http.StatusServiceUnavailable, "temporarily_unavailable"
+		return http.StatusServiceUnavailable, "temporarily_unavailable", false
 	default:
-		return http.StatusUnauthorized, "invalid_token"
+		return http.StatusUnauthorized, "invalid_token", true
 	}
 }

@@ -23,8 +23,12 @@ type OriginConfig struct {
 	// Whether a page there may read the answers is for CORS headers to say,
 	// which this does not set.
 	AllowedOrigins []string
+	// AnyOrigin lets pages of all origins pass. It is for development.
+	AnyOrigin bool
 	// Logger takes a record of each refusal; nil means slog.Default().
 	Logger *slog.Logger
+	// Refused, if it is not nil, is told of each refusal instead.
+	Refused func(*http.Request, *Error)
 }
 
 // CheckOrigin returns middleware that refuses, with 403, requests under a
@@ -61,13 +65,12 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 		return nil, &ConfigError{Package: "mcpauth", Faults: faults}
 	}
 
-	logger := c.Logger
-	if logger == nil {
-		logger = slog.Default()
-	}
-	refused := func(r *http.Request, code, found, setting string) {
-		logger.LogAttrs(r.Context(), slog.LevelInfo, "request refused", slog.String("method", r.Method), slog.String("path", r.URL.Path),
-			slog.Group("refusal", slog.String("code", code), slog.String("cause", fmt.Sprintf("found %.200q; see PublicURL and %s", found, setting))))
+	refused := refusals(c.Refused, c.Logger)
+	refuse := func(w http.ResponseWriter, r *http.Request, code Code, message, found, setting string) {
+		e := &Error{Code: code, Message: message, Cause: fmt.Errorf("found %.200q; see PublicURL and %s", found, setting)}
+		refused(r, e)
+		status, name, _ := e.status()
+		writeBody(w, status, name, e.Message) // no challenge: a credential would not help
 	}
 	allowedHost := func(r *http.Request) bool {
 		host := normalHost(public.Scheme, r.Host)
@@ -79,7 +82,7 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 	}
 	allowedOrigin := func(r *http.Request) bool {
 		values := r.Header["Origin"]
-		if len(values) == 0 {
+		if len(values) == 0 || c.AnyOrigin {
 			return true
 		}
 		u, err := url.Parse(values[0])
@@ -95,11 +98,9 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			switch {
 			case !allowedHost(r):
-				refused(r, "forbidden_host", r.Host, "AllowedHosts")
-				writeBody(w, http.StatusForbidden, "forbidden_host", "This server does not answer to the name in the Host header.")
+				refuse(w, r, ErrForbiddenHost, "This server does not answer to the name in the Host header.", r.Host, "AllowedHosts")
 			case !allowedOrigin(r):
-				refused(r, "forbidden_origin", r.Header.Get("Origin"), "AllowedOrigins")
-				writeBody(w, http.StatusForbidden, "forbidden_origin", "Pages of this origin may not call this server.")
+				refuse(w, r, ErrForbiddenOrigin, "Pages of this origin may not call this server.", r.Header.Get("Origin"), "AllowedOrigins")
 			default:
 				next.ServeHTTP(w, r)
 			}

@@ -170,11 +170,42 @@ func TestOriginRefusalsAreLogged(t *testing.T) {
 	request.Header.Set("Origin", "https://page.example")
 	check(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), request)
 	for _, want := range []string{
-		`refusal.code=forbidden_host refusal.cause="found \"evil.example\"; see PublicURL and AllowedHosts"`,
-		`refusal.code=forbidden_origin refusal.cause="found \"https://page.example\"; see PublicURL and AllowedOrigins"`,
+		`refusal.code=forbidden_host refusal.message="This server does not answer to the name in the Host header." refusal.cause="found \"evil.example\"; see PublicURL and AllowedHosts"`,
+		`refusal.code=forbidden_origin refusal.message="Pages of this origin may not call this server." refusal.cause="found \"https://page.example\"; see PublicURL and AllowedOrigins"`,
 	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log lacks %s:\n%s", want, &log)
 		}
+	}
+}
+
+func TestOriginRefusalsAreToldInsteadOfLogged(t *testing.T) {
+	var log bytes.Buffer
+	var told []mcpauth.Code
+	check, err := mcpauth.CheckOrigin(mcpauth.OriginConfig{
+		PublicURL: "https://mcp.example.com", Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Refused: func(r *http.Request, e *mcpauth.Error) {
+			if r.URL.Path != "/mcp" || e.Cause == nil {
+				t.Errorf("told of %s, %v because of %v", r.URL.Path, e, e.Cause)
+			}
+			told = append(told, e.Code)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ host, origin string }{{"evil.example", ""}, {"mcp.example.com", "https://evil.example"}, {"mcp.example.com", ""}} {
+		r := httptest.NewRequest(http.MethodPost, "https://"+test.host+"/mcp", nil)
+		if test.origin != "" {
+			r.Header.Set("Origin", test.origin)
+		}
+		w := httptest.NewRecorder()
+		check(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, r)
+		if got := w.Header().Get("WWW-Authenticate"); got != "" {
+			t.Errorf("%+v: challenge %q, though a credential would not help", test, got)
+		}
+	}
+	if want := []mcpauth.Code{mcpauth.ErrForbiddenHost, mcpauth.ErrForbiddenOrigin}; !reflect.DeepEqual(told, want) || log.Len() > 0 {
+		t.Errorf("told of %q, want %q; logged %q", told, want, &log)
 	}
 }

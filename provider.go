@@ -23,10 +23,10 @@ type Provider interface {
 	Authenticate(ctx context.Context, r *Request) (*Identity, error)
 }
 
-// Lifecycle is a Provider that works in the background, or holds what has to be
-// given back. It answers from the beginning, and ErrUnavailable after Close.
+// Lifecycle is what a Provider or a Resolver has too if it works in the
+// background or holds what has to be given back. It answers from the
+// beginning, and ErrUnavailable after Close.
 type Lifecycle interface {
-	Provider
 	// Start begins the background work and returns. It fails when called
 	// twice or after Close.
 	Start(ctx context.Context) error

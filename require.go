@@ -8,21 +8,41 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 )
 
 // Requirement says what a door asks for.
 type Requirement struct {
 	// Scopes must all be granted.
 	Scopes []string
+	// Hierarchy says which scopes come with others.
+	Hierarchy Hierarchy
+	// ChallengeScopes are those that a challenge tells clients to ask for,
+	// unless a refusal has scopes of its own. Default Scopes.
+	ChallengeScopes []string
 	// Resource is what the door protects; challenges point to its metadata.
 	// It may be nil.
 	Resource *Resource
 	// Logger takes a record of each refusal, with its cause; nil means
 	// slog.Default().
 	Logger *slog.Logger
+	// Refused, if it is not nil, is told of each refusal instead. The request
+	// still has its Authorization header.
+	Refused func(*http.Request, *Error)
+}
+
+// refusals returns refused, or what writes refusals to logger.
+func refusals(refused func(*http.Request, *Error), logger *slog.Logger) func(*http.Request, *Error) {
+	if refused != nil {
+		return refused
+	}
+	if logger == nil {
+		logger = slog.Default()
+	}
+	return func(r *http.Request, e *Error) {
+		logger.LogAttrs(r.Context(), slog.LevelInfo, "request refused",
+			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("refusal", e))
+	}
 }
 
 // Require returns middleware that lets a request pass only with an identity
@@ -34,10 +54,7 @@ type Requirement struct {
 // for: status, WWW-Authenticate, and {"error","error_description"} as JSON.
 func Require(p Provider, q Requirement) func(http.Handler) http.Handler {
 	q.Scopes = slices.Clone(q.Scopes)
-	logger := q.Logger
-	if logger == nil {
-		logger = slog.Default()
-	}
+	refused := refusals(q.Refused, q.Logger)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			id, err := p.Authenticate(r.Context(), &Request{Header: r.Header})
@@ -45,14 +62,13 @@ func Require(p Provider, q Requirement) func(http.Handler) http.Handler {
 			case err != nil:
 			case id == nil || id.principal == "":
 				err = errNoIdentity
-			case !id.HasScopes(q.Scopes...):
+			case !q.Hierarchy.Grants(id, q.Scopes...):
 				err = &Error{Code: ErrInsufficientScope, Message: "The token lacks a scope that this operation needs.", Scopes: q.Scopes,
-					Cause: fmt.Errorf("user %q of %q has %q and needs %q", id.UserID(), id.Issuer(), id.scopes, q.Scopes)}
+					Cause: fmt.Errorf("granted %q, needed %q", id.scopes, q.Scopes)}
 			}
 			if err != nil {
 				refusal := AsError(err)
-				logger.LogAttrs(r.Context(), slog.LevelInfo, "request refused",
-					slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("refusal", refusal))
+				refused(r, refusal)
 				q.Refuse(w, refusal)
 				return
 			}
@@ -70,21 +86,25 @@ var errNoIdentity = errors.New("the provider returned neither an identity nor an
 // answered as ErrUnavailable.
 func (q Requirement) Refuse(w http.ResponseWriter, err error) {
 	e := AsError(err)
-	status, oauth := e.status()
+	status, name, challenged := e.status()
 	switch status {
-	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", strconv.Itoa(max(1, int((e.RetryAfter+time.Second-1)/time.Second))))
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", e.RetrySeconds())
 	default:
 		scopes := e.Scopes
 		if scopes == nil {
+			scopes = q.ChallengeScopes
+		}
+		if scopes == nil {
 			scopes = q.Scopes
+		}
+		oauth := name
+		if !challenged {
+			oauth = ""
 		}
 		w.Header().Set("WWW-Authenticate", challenge(q.Resource, oauth, e.Message, scopes))
 	}
-	if oauth == "" {
-		oauth = "unauthorized"
-	}
-	writeBody(w, status, oauth, e.Message)
+	writeBody(w, status, name, e.Message)
 }
 
 // challenge builds the Bearer challenge of RFC 6750, section 3, with the

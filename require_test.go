@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +76,12 @@ func TestRequireAnswersRefusals(t *testing.T) {
 			403, `Bearer error="insufficient_scope", error_description="m", scope="admin", ` + metadataParam, "", "insufficient_scope", "m"},
 		{"unavailable", refusal(mcpauth.ErrUnavailable, "m"), nil, 503, "", "1", "temporarily_unavailable", "m"},
 		{"unavailable for a while", &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "m", RetryAfter: 10*time.Second + time.Millisecond}, nil, 503, "", "11", "temporarily_unavailable", "m"},
+		{"unavailable for less than a second", &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "m", RetryAfter: time.Millisecond}, nil, 503, "", "1", "temporarily_unavailable", "m"},
+		{"too many requests", &mcpauth.Error{Code: mcpauth.ErrRateLimited, Message: "m", RetryAfter: 90 * time.Second}, []string{"read"}, 429, "", "90", "rate_limited", "m"},
+		{"too many requests, a fraction longer", &mcpauth.Error{Code: mcpauth.ErrRateLimited, Message: "m", RetryAfter: 90*time.Second + 1}, nil, 429, "", "91", "rate_limited", "m"},
+		{"too many requests for an unknown time", refusal(mcpauth.ErrRateLimited, "m"), nil, 429, "", "1", "rate_limited", "m"},
+		{"forbidden to all: a challenge without error, which asks for no other scope", refusal(mcpauth.ErrForbidden, "m"), nil,
+			403, "Bearer " + metadataParam, "", "forbidden", "m"},
 		{"another error is our own trouble", errors.New(canary), nil, 503, "", "1", "temporarily_unavailable", "The server cannot verify credentials now. Please try again later."},
 		{"quotes and controls do not break the challenge", refusal(mcpauth.ErrExpired, "a \"b\" \\ \r\nX: é"), nil,
 			401, `Bearer error="invalid_token", error_description="a 'b' ' ??X: ?", ` + metadataParam, "", "invalid_token", "a \"b\" \\ \r\nX: é"},
@@ -145,6 +152,69 @@ func TestRequireScopes(t *testing.T) {
 			want := `scope="` + strings.Join(test.needed, " ") + `"`
 			if challenge := w.Header().Get("WWW-Authenticate"); test.status == 403 && !strings.Contains(challenge, want) {
 				t.Errorf("challenge = %s, want %s in it", challenge, want)
+			}
+		})
+	}
+}
+
+func TestRequireHierarchy(t *testing.T) {
+	hierarchy := mcpauth.Hierarchy{"admin": {"write"}, "write": {"read"}}
+	for _, test := range []struct {
+		name            string
+		granted, needed []string
+		status          int
+	}{
+		{"granted by a scope above", []string{"admin"}, []string{"read", "write"}, 200},
+		{"not granted by a scope below", []string{"read"}, []string{"write"}, 403},
+		{"one of two granted so", []string{"write"}, []string{"read", "admin"}, 403},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			guard := mcpauth.Require(answers(newIdentity(test.granted...), nil), mcpauth.Requirement{Scopes: test.needed, Hierarchy: hierarchy, Logger: slog.New(slog.DiscardHandler)})
+			w := httptest.NewRecorder()
+			guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+			if w.Code != test.status {
+				t.Errorf("status = %d, want %d", w.Code, test.status)
+			}
+			want := `scope="` + strings.Join(test.needed, " ") + `"`
+			if challenge := w.Header().Get("WWW-Authenticate"); test.status == 403 && !strings.Contains(challenge, want) {
+				t.Errorf("challenge = %s, want %s in it", challenge, want)
+			}
+		})
+	}
+}
+
+func TestRequireTellsOfRefusalsInsteadOfLogging(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		provider mcpauth.Provider
+		code     mcpauth.Code // "" where nothing is refused
+	}{
+		{"passed", answers(newIdentity("read"), nil), ""},
+		{"refused by the provider", answers(nil, &mcpauth.Error{Code: mcpauth.ErrExpired, Message: "m"}), mcpauth.ErrExpired},
+		{"for another error", answers(nil, errors.New("disk full")), mcpauth.ErrUnavailable},
+		{"for its scopes", answers(newIdentity(), nil), mcpauth.ErrInsufficientScope},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var logged bytes.Buffer
+			var told []mcpauth.Code
+			r := httptest.NewRequest("POST", "/mcp", nil)
+			guard := mcpauth.Require(test.provider, mcpauth.Requirement{
+				Scopes: []string{"read"}, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+				Refused: func(refused *http.Request, e *mcpauth.Error) {
+					if refused != r {
+						t.Error("told of another request")
+					}
+					told = append(told, e.Code)
+				},
+			})
+			w := httptest.NewRecorder()
+			guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, r)
+			var want []mcpauth.Code
+			if test.code != "" {
+				want = []mcpauth.Code{test.code}
+			}
+			if !slices.Equal(told, want) || (w.Code == 200) != (test.code == "") || logged.Len() > 0 {
+				t.Errorf("told of %q, want %q; answered %d; logged %q", told, want, w.Code, &logged)
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package mcpauth
 
 import (
+	"crypto/subtle"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,7 +16,7 @@ const redacted = "[redacted]"
 // where a secret leaves the type.
 //
 // The zero Secret holds the empty string. A Secret is immutable and safe for
-// concurrent use. Two Secrets cannot be compared with ==.
+// concurrent use. Two Secrets are compared with Equal, not with ==.
 type Secret struct {
 	_ [0]func() // forbids ==, which would compare addresses
 	// A pointer, because fmt reads unexported fields by reflection, without
@@ -36,6 +37,12 @@ func (s Secret) Reveal() string {
 
 // IsZero reports whether the Secret holds nothing.
 func (s Secret) IsZero() bool { return s.value == nil || *s.value == "" }
+
+// Equal reports whether s and other hold the same, in a time that does not
+// depend on where they differ.
+func (s Secret) Equal(other Secret) bool {
+	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(other.Reveal())) == 1
+}
 
 // Format implements [fmt.Formatter] for every verb.
 func (s Secret) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }

@@ -92,6 +92,29 @@ func TestSecretReveal(t *testing.T) {
 	}
 }
 
+func TestSecretEqual(t *testing.T) {
+	var zero mcpauth.Secret
+	long := strings.Repeat("x", 1000)
+	for _, test := range []struct {
+		name string
+		a, b mcpauth.Secret
+		want bool
+	}{
+		{"zero and zero", zero, zero, true},
+		{"zero and empty", zero, mcpauth.NewSecret(""), true},
+		{"zero and another", zero, mcpauth.NewSecret("x"), false},
+		{"of the same text", mcpauth.NewSecret(canary), mcpauth.NewSecret(strings.Clone(canary)), true},
+		{"of other text", mcpauth.NewSecret("aaaa"), mcpauth.NewSecret("aaab"), false},
+		{"one begins like the other", mcpauth.NewSecret("aaaa"), mcpauth.NewSecret("aaa"), false},
+		{"letter case", mcpauth.NewSecret("a"), mcpauth.NewSecret("A"), false},
+		{"long ones", mcpauth.NewSecret(long), mcpauth.NewSecret(long[:999] + "y"), false},
+	} {
+		if test.a.Equal(test.b) != test.want || test.b.Equal(test.a) != test.want {
+			t.Errorf("%s: Equal is not %v", test.name, test.want)
+		}
+	}
+}
+
 func TestSecretInAnErrorsCauseStaysInside(t *testing.T) {
 	err := &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "no", Cause: fmt.Errorf("with %v: %w", mcpauth.NewSecret(canary), errors.ErrUnsupported)}
 	var logged bytes.Buffer

@@ -4,14 +4,22 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/admin"
+	"github.com/mcpauth-go/mcpauth/internal/observe"
+	"github.com/mcpauth-go/mcpauth/limit"
+	"github.com/mcpauth-go/mcpauth/policy"
 	"github.com/mcpauth-go/mcpauth/upstream/inproc"
 )
 
@@ -25,16 +33,39 @@ type (
 	// once for each session, or for each user where there are no sessions. It
 	// may be called concurrently; ctx bounds the making only.
 	Factory = inproc.Factory
-	// Call is what a Factory makes a server for: Call.Identity.
+	// Call is what a Factory makes a server for: Call.Identity, and
+	// Call.Credential where there is a Resolver.
 	Call = inproc.Call
 	// Instance is a server for one user: Instance.Server, an *mcp.Server, and
 	// Instance.Close, which gives back what it holds and may be nil.
 	Instance = inproc.Instance
-	// Stats is what is alive: Sessions and Users.
+	// Mode says how many servers a user has.
+	Mode = inproc.Mode
+	// Stats is what is alive: sessions, streams, calls, servers.
 	Stats = inproc.Stats
+	// UserStats is what of one user is alive.
+	UserStats = inproc.UserStats
 )
 
-// Config says what a Gateway serves and to whom. It is read once, by New.
+// How many servers a user has.
+const (
+	PerSession = inproc.PerSession
+	PerUser    = inproc.PerUser
+	PerRequest = inproc.PerRequest
+)
+
+// UserForm says how logs name users.
+type UserForm = observe.UserForm
+
+// How logs name users: by issuer and id, by a keyed hash of both, or not at all.
+const (
+	UserPlain   = observe.UserPlain
+	UserHashed  = observe.UserHashed
+	UserOmitted = observe.UserOmitted
+)
+
+// Config says what a Gateway serves and to whom. It is read once, by New. Where
+// a field says "Default", its zero value stands for that default.
 type Config struct {
 	// Provider says who the user is. Required. A provider that is a
 	// mcpauth.Lifecycle belongs to the Gateway once New has returned one: it is
@@ -43,6 +74,12 @@ type Config struct {
 	Provider mcpauth.Provider
 	// Factory makes the servers. Required.
 	Factory Factory
+	// Resolver finds the user's credential for resources of ResourceType,
+	// which the Factory then gets, and tools with mcpauth.CredentialFrom. Both
+	// or neither. A resolver that is a mcpauth.Lifecycle belongs to the Gateway
+	// as a provider does.
+	Resolver     mcpauth.Resolver
+	ResourceType string
 
 	// Addr is where Run listens. Default "127.0.0.1:8080". Beyond loopback,
 	// PublicURL is required.
@@ -54,12 +91,34 @@ type Config struct {
 	// BasePath is where MCP is served. Default "/mcp"; "/" is the whole
 	// origin. Health is at BasePath + "/health" and "/health/ready".
 	BasePath string
-	// AllowedHosts and AllowedOrigins: see mcpauth.OriginConfig.
+	// LegacySSE serves the HTTP+SSE transport of protocol version 2024-11-05
+	// too, at BasePath + "/sse".
+	LegacySSE bool
+	// AllowedHosts and AllowedOrigins: see mcpauth.OriginConfig. With
+	// Development, "*" allows every origin.
 	AllowedHosts   []string
 	AllowedOrigins []string
+	// CORS lets pages of AllowedOrigins, which is required then, read the
+	// answers.
+	CORS bool
+	// TrustedProxies are the addresses of proxies whose X-Forwarded-For,
+	// X-Request-Id and traceparent are believed. URLs never depend on headers.
+	TrustedProxies []netip.Prefix
+	// Development allows what is for a developer's own machine only. It
+	// requires an Addr on loopback.
+	Development bool
 
 	// RequiredScopes are those every request needs.
 	RequiredScopes []string
+	// Rules say what single tools, prompts and resources need beyond that. A
+	// call without gets 403 and the scopes to ask for.
+	Rules []policy.Rule
+	// ScopeHierarchy says which scopes come with others.
+	ScopeHierarchy mcpauth.Hierarchy
+	// FilterByScope hides from lists what the user's scopes do not allow.
+	// Clients can then not ask for more scopes, since they do not know what
+	// for.
+	FilterByScope bool
 	// AuthorizationServers are advertised in the resource metadata (RFC 9728).
 	// Default: the provider's issuers, where they are https URLs. With none,
 	// there is no metadata.
@@ -67,41 +126,131 @@ type Config struct {
 	// SupportedScopes are advertised there. Default RequiredScopes.
 	SupportedScopes []string
 
+	// UserRate bounds the messages of each user. Default 1000 a minute;
+	// limit.Off turns it off.
+	UserRate limit.Rate
+	// ToolRates bound the calls of each user on a tool of that name. "*" is
+	// every tool without an entry of its own. Default: not bounded apart.
+	ToolRates map[string]limit.Rate
+
+	// LegacyInstances is how many servers a user has in protocol versions with
+	// sessions: PerSession, the default, or PerUser.
+	LegacyInstances Mode
+	// ModernInstances is the same from 2026-07-28 on, where there are none:
+	// PerUser, the default, or PerRequest.
+	ModernInstances Mode
+	// MaxInstances bounds the servers that users share between their sessions
+	// or requests. One more pushes out the server that was used least recently.
+	// Default 10 000.
+	MaxInstances int
+	// MaxLifetime is when a server is replaced, at the latest. Default 24 h.
+	MaxLifetime time.Duration
+	// IdleTimeout ends a session, or a user's server, that has had no request
+	// and no open stream for that long. Default 30 minutes.
+	IdleTimeout time.Duration
+	// MaxSessions bounds the sessions in all, MaxSessionsPerUser those of one
+	// user. One more is refused with 503. Defaults 10 000 and 100.
+	MaxSessions        int
+	MaxSessionsPerUser int
+	// MaxStreamsPerUser bounds the streams that one user has open: GET and
+	// subscriptions/listen. One more is refused with 429. Default 100.
+	MaxStreamsPerUser int
+	// ReplayBytes is how much is kept, in all, of what streams have sent, for
+	// clients that resume them. Default 64 MiB; negative for none, and streams
+	// that cannot be resumed.
+	ReplayBytes int
+
 	// MaxBodyBytes bounds a request body. Default 4 MiB.
 	MaxBodyBytes int64
 	// BodyTimeout is how long a client may take to send a body. Default 30 s.
 	BodyTimeout time.Duration
-	// IdleTimeout ends a session, or a user's server, that has had no request
-	// and no open stream for that long. Default 30 minutes.
-	IdleTimeout time.Duration
+	// WriteTimeout is how long a client may keep from reading what it is sent.
+	// Default 30 s.
+	WriteTimeout time.Duration
+	// RequestTimeout is how long a server may take to answer a call. Streams
+	// are exempt. Default 30 s.
+	RequestTimeout time.Duration
 	// FactoryTimeout is how long a request waits for Factory. Default 30 s.
 	FactoryTimeout time.Duration
 	// ShutdownTimeout is how long Run waits for requests in progress once it
 	// is told to stop. Default 30 s.
 	ShutdownTimeout time.Duration
 
+	// OperationsAddr is where Run and Serve serve /metrics, /livez and /readyz:
+	// a loopback address, since nobody is asked for a credential there.
+	// Default: they are not served.
+	OperationsAddr string
+	// Admin is where they serve administration. Default: it is not served.
+	Admin admin.Config
 	// Logger takes what happens. Default slog.Default().
 	Logger *slog.Logger
+	// LogUsers says how Logger and Audit name users. LogKey is the key of
+	// UserHashed; default: made up at each start.
+	LogUsers UserForm
+	LogKey   mcpauth.Secret
+	// Audit takes a JSON line for each decision. Default: none is written.
+	Audit io.Writer
+	// TracerProvider makes OpenTelemetry spans, such as that of package
+	// telemetry. Default: there are none.
+	TracerProvider trace.TracerProvider
 }
 
+// What Config says is the default.
 const (
-	defaultAddr         = "127.0.0.1:8080"
-	defaultBasePath     = "/mcp"
-	defaultMaxBodyBytes = 4 << 20
+	defaultAddr     = "127.0.0.1:8080"
+	defaultBasePath = "/mcp"
 )
+
+var defaultUserRate = limit.Rate{Requests: 1000, Per: time.Minute}
+
+// setting is a number of Config's, with its default.
+type setting[T cmp.Ordered] struct {
+	field    string
+	value    *T
+	standard T
+}
+
+func (c *Config) counts() []setting[int] {
+	return []setting[int]{
+		{"MaxInstances", &c.MaxInstances, 10_000},
+		{"MaxSessions", &c.MaxSessions, 10_000},
+		{"MaxSessionsPerUser", &c.MaxSessionsPerUser, 100},
+		{"MaxStreamsPerUser", &c.MaxStreamsPerUser, 100},
+	}
+}
+
+func (c *Config) durations() []setting[time.Duration] {
+	return []setting[time.Duration]{
+		{"MaxLifetime", &c.MaxLifetime, 24 * time.Hour},
+		{"IdleTimeout", &c.IdleTimeout, 30 * time.Minute},
+		{"BodyTimeout", &c.BodyTimeout, 30 * time.Second},
+		{"WriteTimeout", &c.WriteTimeout, 30 * time.Second},
+		{"RequestTimeout", &c.RequestTimeout, 30 * time.Second},
+		{"FactoryTimeout", &c.FactoryTimeout, 30 * time.Second},
+		{"ShutdownTimeout", &c.ShutdownTimeout, 30 * time.Second},
+	}
+}
 
 func (c Config) withDefaults() Config {
 	c.Addr = cmp.Or(c.Addr, defaultAddr)
 	c.BasePath = cmp.Or(c.BasePath, defaultBasePath)
-	c.MaxBodyBytes = cmp.Or(c.MaxBodyBytes, defaultMaxBodyBytes)
-	c.RequiredScopes = slices.Clone(c.RequiredScopes)
+	c.MaxBodyBytes = cmp.Or(c.MaxBodyBytes, 4<<20)
+	c.ReplayBytes = max(0, cmp.Or(c.ReplayBytes, 64<<20))
+	c.LegacyInstances = cmp.Or(c.LegacyInstances, PerSession)
+	c.ModernInstances = cmp.Or(c.ModernInstances, PerUser)
+	for _, s := range c.counts() {
+		*s.value = cmp.Or(*s.value, s.standard)
+	}
+	for _, s := range c.durations() {
+		*s.value = cmp.Or(*s.value, s.standard)
+	}
+	if c.UserRate == (limit.Rate{}) {
+		c.UserRate = defaultUserRate
+	}
 	if c.PublicURL == "" && loopbackAddr(c.Addr) {
 		c.PublicURL = "http://" + c.Addr
 	}
-	c.BodyTimeout = cmp.Or(c.BodyTimeout, 30*time.Second)
-	c.IdleTimeout = cmp.Or(c.IdleTimeout, 30*time.Minute)
-	c.FactoryTimeout = cmp.Or(c.FactoryTimeout, 30*time.Second)
-	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, 30*time.Second)
+	c.RequiredScopes = slices.Clone(c.RequiredScopes)
 	if named, ok := c.Provider.(interface{ Issuers() []string }); ok && c.AuthorizationServers == nil {
 		for _, issuer := range named.Issuers() {
 			if u, err := url.Parse(issuer); err == nil && u.Scheme == "https" && u.Host != "" {
@@ -114,6 +263,9 @@ func (c Config) withDefaults() Config {
 	}
 	return c
 }
+
+// anyOrigin reports whether pages of every origin are welcome.
+func (c *Config) anyOrigin() bool { return c.Development && slices.Contains(c.AllowedOrigins, "*") }
 
 // faults returns everything that is wrong with c, apart from what the parts
 // that it is made of find themselves.
@@ -128,6 +280,43 @@ func (c Config) faults() []mcpauth.Fault {
 	if c.Factory == nil {
 		add("Factory", "missing", "a function that makes a user's server")
 	}
+	if (c.Resolver == nil) != (c.ResourceType == "") {
+		add("ResourceType", fmt.Sprintf("found %q, with a Resolver that is %v", c.ResourceType, c.Resolver), "both or neither")
+	}
+	c.addressFaults(add)
+	if c.LegacyInstances != PerSession && c.LegacyInstances != PerUser {
+		add("LegacyInstances", fmt.Sprintf("found %q", c.LegacyInstances), "PerSession or PerUser")
+	}
+	if c.ModernInstances != PerUser && c.ModernInstances != PerRequest {
+		add("ModernInstances", fmt.Sprintf("found %q", c.ModernInstances), "PerUser or PerRequest")
+	}
+	if c.MaxBodyBytes < 0 {
+		add("MaxBodyBytes", fmt.Sprintf("found %d", c.MaxBodyBytes), "a positive number of bytes")
+	}
+	for _, s := range c.counts() {
+		if *s.value < 0 {
+			add(s.field, fmt.Sprintf("found %d", *s.value), "a positive number")
+		}
+	}
+	for _, s := range c.durations() {
+		if *s.value < 0 {
+			add(s.field, fmt.Sprintf("found %s", *s.value), "a positive duration")
+		}
+	}
+	if c.MaxLifetime > 0 && c.MaxLifetime < c.IdleTimeout {
+		add("MaxLifetime", fmt.Sprintf("found %s, while IdleTimeout is %s", c.MaxLifetime, c.IdleTimeout), "no less than IdleTimeout")
+	}
+	if c.LogUsers < UserPlain || c.LogUsers > UserOmitted {
+		add("LogUsers", fmt.Sprintf("found %d", c.LogUsers), "UserPlain, UserHashed or UserOmitted")
+	}
+	if n := len(c.LogKey.Reveal()); n > 0 && n < 32 {
+		add("LogKey", fmt.Sprintf("has %d bytes", n), "at least 32, made at random")
+	}
+	return faults
+}
+
+// addressFaults adds what is wrong with where c listens and who may come.
+func (c *Config) addressFaults(add func(field, problem, expected string)) {
 	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
 		add("Addr", fmt.Sprintf("found %q", c.Addr), `"host:port"`)
 	} else if c.PublicURL == "" {
@@ -135,43 +324,41 @@ func (c Config) faults() []mcpauth.Fault {
 	} else if loopbackAddr(c.Addr) && strings.HasSuffix(c.Addr, ":0") && c.PublicURL == "http://"+c.Addr {
 		add("PublicURL", fmt.Sprintf("missing, while Addr %q leaves the port open", c.Addr), "a fixed port, or a PublicURL")
 	}
-	for i, s := range c.RequiredScopes {
-		if !mcpauth.ValidScope(s) {
-			add(fmt.Sprintf("RequiredScopes[%d]", i), fmt.Sprintf("found %q", s), "one scope of RFC 6749, section 3.3")
+	if c.OperationsAddr != "" && !loopbackAddr(c.OperationsAddr) {
+		add("OperationsAddr", fmt.Sprintf("found %q", c.OperationsAddr), `"host:port" on loopback, since nobody is asked for a credential there`)
+	}
+	if c.Development && !loopbackAddr(c.Addr) {
+		add("Development", fmt.Sprintf("set, while Addr %q is beyond loopback", c.Addr), "an Addr on loopback")
+	}
+	if c.CORS && len(c.AllowedOrigins) == 0 {
+		add("AllowedOrigins", "missing, while CORS is on", `the origins whose pages may call, such as "https://app.example.com"`)
+	}
+	for i, p := range c.TrustedProxies {
+		if !p.IsValid() {
+			add(fmt.Sprintf("TrustedProxies[%d]", i), "not an address range", `netip.MustParsePrefix("10.0.0.0/8")`)
 		}
 	}
-	if c.MaxBodyBytes < 0 {
-		add("MaxBodyBytes", fmt.Sprintf("found %d", c.MaxBodyBytes), "a positive number of bytes")
-	}
-	for _, d := range []struct {
-		field string
-		value time.Duration
-	}{{"BodyTimeout", c.BodyTimeout}, {"IdleTimeout", c.IdleTimeout}, {"FactoryTimeout", c.FactoryTimeout}, {"ShutdownTimeout", c.ShutdownTimeout}} {
-		if d.value < 0 {
-			add(d.field, fmt.Sprintf("found %s", d.value), "a positive duration")
-		}
-	}
-	return faults
 }
 
-// ownName returns what a setting of a part is called here.
-func ownName(field string) string {
-	name, index, _ := strings.Cut(field, "[")
-	switch {
-	case name == "Path":
-		return "BasePath"
-	case name == "Scopes":
-		return "SupportedScopes[" + index
-	}
-	return field
+// ownNames are what settings of the parts are called here.
+var ownNames = map[string]map[string]string{
+	"mcpauth": {"Path": "BasePath", "Scopes": "SupportedScopes"},
+	"policy":  {"Scopes": "RequiredScopes", "Hierarchy": "ScopeHierarchy"},
+	"limit":   {"User": "UserRate", "Tools": "ToolRates"},
+	"admin":   {"": "Admin."},
 }
 
 // collect adds the faults of err, a part's *mcpauth.ConfigError, to faults.
 func collect(faults []mcpauth.Fault, err error) []mcpauth.Fault {
 	var part *mcpauth.ConfigError
 	if errors.As(err, &part) {
+		names := ownNames[part.Package]
 		for _, f := range part.Faults {
-			f.Field = ownName(f.Field)
+			end := strings.IndexAny(f.Field, "[.")
+			if end < 0 {
+				end = len(f.Field)
+			}
+			f.Field = names[""] + cmp.Or(names[f.Field[:end]], f.Field[:end]) + f.Field[end:]
 			// Parts share some settings; one mention is enough.
 			if !slices.ContainsFunc(faults, func(g mcpauth.Fault) bool { return g.Field == f.Field }) {
 				faults = append(faults, f)

@@ -1,21 +1,24 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"mime"
-	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/rs/cors"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/admin"
 	"github.com/mcpauth-go/mcpauth/internal/envelope"
 	"github.com/mcpauth-go/mcpauth/internal/gate"
+	"github.com/mcpauth-go/mcpauth/internal/infopage"
+	"github.com/mcpauth-go/mcpauth/internal/observe"
+	"github.com/mcpauth-go/mcpauth/limit"
+	"github.com/mcpauth-go/mcpauth/policy"
 	"github.com/mcpauth-go/mcpauth/upstream/inproc"
 )
 
@@ -24,7 +27,12 @@ type Gateway struct {
 	config   Config
 	resource *mcpauth.Resource
 	door     mcpauth.Requirement
+	policy   *policy.Policy
+	limiter  *limit.Limiter
 	upstream *inproc.Upstream
+	observer *observe.Observer
+	tracer   trace.Tracer  // nil when nothing is traced
+	admin    *admin.Server // nil when there is none
 	routes   *http.ServeMux
 	requests gate.Gate
 	served   atomic.Bool
@@ -40,50 +48,110 @@ type Gateway struct {
 // follow.
 func New(c Config) (*Gateway, error) {
 	c = c.withDefaults()
-	faults := c.faults()
 	path := c.BasePath
 	if path == "/" {
 		path = ""
 	}
-	if c.SupportedScopes == nil && len(faults) == 0 {
+	faults := c.faults()
+	part := func(err error) { faults = collect(faults, err) }
+	g := &Gateway{config: c, routes: http.NewServeMux()}
+	var err error
+	g.policy, err = policy.New(policy.Config{Scopes: c.RequiredScopes, Rules: c.Rules, Hierarchy: c.ScopeHierarchy})
+	part(err)
+	if c.SupportedScopes == nil && err == nil {
 		c.SupportedScopes = c.RequiredScopes
 	}
-	resource, err := mcpauth.NewResource(mcpauth.ResourceConfig{
+	g.resource, err = mcpauth.NewResource(mcpauth.ResourceConfig{
 		PublicURL: c.PublicURL, Path: path, AuthorizationServers: c.AuthorizationServers, Scopes: c.SupportedScopes,
 	})
-	faults = collect(faults, err)
+	part(err)
+	origins := c.AllowedOrigins
+	if c.anyOrigin() {
+		origins = nil
+	}
 	checkOrigin, err := mcpauth.CheckOrigin(mcpauth.OriginConfig{
-		PublicURL: c.PublicURL, AllowedHosts: c.AllowedHosts, AllowedOrigins: c.AllowedOrigins, Logger: c.Logger,
+		PublicURL: c.PublicURL, AllowedHosts: c.AllowedHosts, AllowedOrigins: origins, AnyOrigin: c.anyOrigin(), Refused: noteRefusal,
 	})
-	faults = collect(faults, err)
+	part(err)
+	if c.Admin.Socket != "" || c.Admin.Addr != "" {
+		if c.Admin.Logger == nil {
+			c.Admin.Logger = c.Logger
+		}
+		g.admin, err = admin.New(c.Admin)
+		part(err)
+	}
+	g.limiter, err = limit.New(limit.Config{User: c.UserRate, Tools: c.ToolRates})
+	part(err)
 	if len(faults) > 0 {
+		if g.limiter != nil {
+			g.limiter.Close()
+		}
 		return nil, &mcpauth.ConfigError{Package: "gateway", Faults: faults}
 	}
 
-	g := &Gateway{
-		config:   c,
-		resource: resource,
-		door:     mcpauth.Requirement{Scopes: c.RequiredScopes, Resource: resource, Logger: c.Logger},
-		routes:   http.NewServeMux(),
-	}
+	g.door = mcpauth.Requirement{ChallengeScopes: c.RequiredScopes, Resource: g.resource, Refused: noteRefusal}
 	g.streams, g.endStreams = context.WithCancel(context.Background())
-	g.upstream = inproc.New(inproc.Config{
-		Factory: c.Factory, IdleTimeout: c.IdleTimeout, FactoryTimeout: c.FactoryTimeout,
-		MaxBodyBytes: c.MaxBodyBytes, Refuse: g.refuse, Logger: c.Logger,
+	g.observer = observe.New(observe.Config{
+		Logger: c.Logger, Users: c.LogUsers, HashKey: c.LogKey, Audit: c.Audit, Live: g.live, Measured: measured(c.Provider, c.Resolver),
 	})
+	if c.TracerProvider != nil {
+		g.tracer = c.TracerProvider.Tracer("github.com/mcpauth-go/mcpauth/gateway")
+	}
+	g.upstream = inproc.New(inproc.Config{
+		Factory: c.Factory, Sessions: c.LegacyInstances, Requests: c.ModernInstances,
+		Limits: inproc.Limits{
+			Sessions: c.MaxSessions, SessionsPerUser: c.MaxSessionsPerUser, StreamsPerUser: c.MaxStreamsPerUser,
+			Instances: c.MaxInstances, Idle: c.IdleTimeout, Lifetime: c.MaxLifetime, ReplayBytes: c.ReplayBytes,
+		},
+		FactoryTimeout: c.FactoryTimeout, CallTimeout: c.RequestTimeout, MaxBodyBytes: c.MaxBodyBytes,
+		Shows: g.shows(), Called: noteCall, Refuse: g.refuse, Refused: noteRefusal, Logger: c.Logger,
+	})
+	g.route(path, checkOrigin)
+	return g, nil
+}
 
-	mcp := mcpauth.Require(c.Provider, g.door)(http.HandlerFunc(g.serveMCP))
+// route puts the stations in line.
+func (g *Gateway) route(path string, checkOrigin func(http.Handler) http.Handler) {
+	authenticated := mcpauth.Require(g.config.Provider, g.door)
+	line := func(next http.Handler) http.Handler { return g.observe(checkOrigin(g.cors(next))) }
 	pattern := path
 	if pattern == "" {
 		pattern = "/{$}"
 	}
-	g.routes.Handle(pattern, checkOrigin(mcp))
+	page := infopage.New(infopage.Info{Resource: g.resource.Identifier(), MetadataURL: g.resource.MetadataURL()})
+	g.routes.Handle(pattern, line(infoFor(page, authenticated(http.HandlerFunc(g.serveMCP)))))
 	g.routes.HandleFunc("GET "+path+"/health", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, http.StatusOK, "ok") })
 	g.routes.HandleFunc("GET "+path+"/health/ready", g.serveReady)
-	if metadata := resource.MetadataPath(); metadata != "" {
-		g.routes.Handle(metadata, resource)
+	if metadata := g.resource.MetadataPath(); metadata != "" {
+		g.routes.Handle(metadata, g.resource)
 	}
-	return g, nil
+}
+
+// cors returns next with the headers that let pages of other origins read the
+// answers. A preflight is answered here: it has no credential.
+func (g *Gateway) cors(next http.Handler) http.Handler {
+	if !g.config.CORS {
+		return next
+	}
+	return cors.New(cors.Options{
+		AllowedOrigins: g.config.AllowedOrigins,
+		AllowedMethods: []string{http.MethodGet, http.MethodPost, http.MethodDelete},
+		AllowedHeaders: []string{"*"}, // tools may ask for Mcp-Param-* headers of their own
+		ExposedHeaders: []string{"WWW-Authenticate", "Mcp-Session-Id", "Mcp-Protocol-Version", "Retry-After", "X-Request-Id"},
+		MaxAge:         7200,
+	}).Handler(next)
+}
+
+// infoFor returns next, but with page for browsers: they ask for HTML, which no
+// MCP client does.
+func infoFor(page, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if (r.Method == http.MethodGet || r.Method == http.MethodHead) && wantsPage(r.Header.Values("Accept")) {
+			page.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Resource returns what the gateway protects, with its identifier: the
@@ -92,6 +160,10 @@ func (g *Gateway) Resource() *mcpauth.Resource { return g.resource }
 
 // Stats returns what is alive now.
 func (g *Gateway) Stats() Stats { return g.upstream.Stats() }
+
+// StatsOf returns what is alive now of one user. An author may show it to the
+// user concerned.
+func (g *Gateway) StatsOf(id *mcpauth.Identity) UserStats { return g.upstream.StatsOf(id) }
 
 // ServeHTTP serves MCP, health and the resource metadata.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -109,8 +181,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.routes.ServeHTTP(w, r)
 }
 
-// serveMCP reads what a verified user sends and hands it to the user's server.
+// serveMCP takes what a verified user sends down the line.
 func (g *Gateway) serveMCP(w http.ResponseWriter, r *http.Request) {
+	note := noteOf(r.Context())
+	note.identity = mcpauth.FromContext(r.Context())
 	var messages []envelope.Message
 	switch {
 	case r.Method == http.MethodPost:
@@ -121,10 +195,18 @@ func (g *Gateway) serveMCP(w http.ResponseWriter, r *http.Request) {
 	case r.ContentLength != 0:
 		// A stream that began before its request has ended could not be ended.
 		w.Header().Set("Connection", "close")
-		envelope.WriteError(w, http.StatusBadRequest, envelope.CodeInvalidRequest, r.Method+" takes no body")
+		envelope.WriteError(w, http.StatusBadRequest, nil, envelope.CodeInvalidRequest, r.Method+" takes no body")
 		return
 	}
-	if inproc.IsStream(r, messages) {
+	note.asked(r, messages)
+	if r.Method == http.MethodPost && !g.agree(w, r, messages) || !g.allowed(w, r, messages) || !g.withinLimits(w, r, messages) {
+		return
+	}
+	r, ok := g.withCredential(w, r)
+	if !ok {
+		return
+	}
+	if note.stream {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		defer context.AfterFunc(g.streams, cancel)()
@@ -133,53 +215,120 @@ func (g *Gateway) serveMCP(w http.ResponseWriter, r *http.Request) {
 	g.upstream.Serve(w, r, messages)
 }
 
-// readMessages reads the body, which stays readable, or answers what is wrong
-// with it.
-func (g *Gateway) readMessages(w http.ResponseWriter, r *http.Request) ([]envelope.Message, bool) {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		envelope.WriteError(w, http.StatusUnsupportedMediaType, envelope.CodeInvalidRequest, "Content-Type must be application/json")
-		return nil, false
-	}
-	tooLarge := func() ([]envelope.Message, bool) {
-		w.Header().Set("Connection", "close")
-		envelope.WriteError(w, http.StatusRequestEntityTooLarge, envelope.CodeInvalidRequest,
-			fmt.Sprintf("The request body is larger than %d bytes", g.config.MaxBodyBytes))
-		return nil, false
-	}
-	if r.ContentLength > g.config.MaxBodyBytes {
-		return tooLarge()
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, g.config.MaxBodyBytes))
-	if err != nil {
-		if tooMuch := (*http.MaxBytesError)(nil); errors.As(err, &tooMuch) {
-			return tooLarge()
+// allowed reports whether the user may do what messages ask for, or answers
+// why not.
+func (g *Gateway) allowed(w http.ResponseWriter, r *http.Request, messages []envelope.Message) bool {
+	id := mcpauth.FromContext(r.Context())
+	refusal := g.policy.Check(id, operations(messages))
+	switch {
+	case refusal == nil:
+		return true
+	case refusal.Code == mcpauth.ErrForbidden:
+		// What is denied to all is not shown in lists, and is not there.
+		noteRefusal(r, refusal)
+		status := http.StatusOK
+		if len(messages) > 1 {
+			status = http.StatusBadRequest // there is no one answer to a batch
 		}
-		envelope.WriteError(w, http.StatusBadRequest, envelope.CodeParse, "The request body could not be read")
-		return nil, false
+		envelope.WriteError(w, status, soleID(messages), envelope.CodeInvalidParams, "Unknown tool, prompt or resource")
+	default:
+		if !inproc.Modern(r, messages) {
+			// Clients of these versions ask for the scopes of the challenge
+			// alone, and would lose those that they have.
+			refusal.Scopes = union(refusal.Scopes, g.policy.Granted(id))
+		}
+		g.refuse(w, r, refusal)
 	}
-	// What follows may take longer; ServeHTTP has set the deadline.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	if len(body) == 0 {
-		envelope.WriteError(w, http.StatusBadRequest, envelope.CodeParse, "The request body is empty")
-		return nil, false
-	}
-	messages, err := envelope.Parse(body)
-	if err != nil {
-		envelope.WriteError(w, http.StatusBadRequest, envelope.CodeParse, "Malformed message: "+err.Error())
-		return nil, false
-	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	return messages, true
+	return false
 }
 
-// refuse answers a request that the upstream cannot serve.
-func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	level := slog.LevelError
-	if r.Context().Err() != nil {
-		level = slog.LevelDebug // the client has left
+func union(a, b []string) []string {
+	all := slices.Clone(a)
+	for _, s := range b {
+		if !slices.Contains(all, s) {
+			all = append(all, s)
+		}
 	}
-	g.config.Logger.Log(r.Context(), level, "request failed", "error", err)
-	g.door.Refuse(w, &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "The server cannot serve this request now. Please try again later."})
+	return all
+}
+
+// shows returns what decides whether a list shows an item; nil if lists show
+// everything.
+func (g *Gateway) shows() func(ctx context.Context, kind, name string) bool {
+	denies := slices.ContainsFunc(g.config.Rules, func(r policy.Rule) bool { return r.Deny })
+	if !denies && !g.config.FilterByScope {
+		return nil
+	}
+	return func(ctx context.Context, kind, name string) bool {
+		op := policy.Operation{Kind: policy.Kind(kind), Name: name}
+		return !g.policy.Denied(op) && (!g.config.FilterByScope || g.policy.Allows(mcpauth.FromContext(ctx), op))
+	}
+}
+
+// withinLimits reports whether the user has not sent too much, or answers when
+// to try again.
+func (g *Gateway) withinLimits(w http.ResponseWriter, r *http.Request, messages []envelope.Message) bool {
+	if r.Method == http.MethodDelete {
+		return true // gives back what it has
+	}
+	wait, ok := g.limiter.Take(mcpauth.FromContext(r.Context()).Principal(), max(1, len(messages)), toolsOf(messages)...)
+	if ok {
+		return true
+	}
+	refusal := &mcpauth.Error{Code: mcpauth.ErrRateLimited, RetryAfter: wait,
+		Message: fmt.Sprintf("Too many requests. Please try again in %s.", max(time.Second, wait.Round(time.Second)))}
+	noteRefusal(r, refusal)
+	w.Header().Set("Retry-After", refusal.RetrySeconds())
+	envelope.WriteError(w, http.StatusTooManyRequests, soleID(messages), envelope.CodeRateLimited, refusal.Message)
+	return false
+}
+
+// withCredential returns r with the user's credential in its context, or
+// answers why there is none.
+func (g *Gateway) withCredential(w http.ResponseWriter, r *http.Request) (*http.Request, bool) {
+	if g.config.Resolver == nil || r.Method == http.MethodDelete {
+		return r, true
+	}
+	credential, err := g.config.Resolver.Resolve(r.Context(), mcpauth.FromContext(r.Context()), g.config.ResourceType)
+	if err != nil {
+		g.refuse(w, r, fmt.Errorf("gateway: credential for %s: %w", g.config.ResourceType, err))
+		return nil, false
+	}
+	return r.WithContext(mcpauth.WithCredential(r.Context(), credential)), true
+}
+
+// refuse answers a request that is not served. What is no refusal made for the
+// client is a failure of ours, of which the client learns only that.
+func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	refusal := mcpauth.AsError(err)
+	if refusal.Code == mcpauth.ErrUnavailable && refusal.Cause == err {
+		refusal.Message = "The server cannot serve this request now. Please try again later."
+	}
+	noteRefusal(r, refusal)
+	g.door.Refuse(w, refusal)
+}
+
+// live is what the metrics say is alive.
+func (g *Gateway) live() observe.Live {
+	s := g.Stats()
+	of := func(alive, made int) observe.Instances { return observe.Instances{Alive: alive, Created: uint64(made)} }
+	return observe.Live{
+		InProgress: s.Calls, Sessions: s.Sessions, Streams: s.Streams, InstanceFailures: uint64(s.Failed),
+		PerSession: of(s.Alive.PerSession, s.Made.PerSession),
+		PerUser:    of(s.Alive.PerUser, s.Made.PerUser),
+		PerRequest: of(s.Alive.PerRequest, s.Made.PerRequest),
+	}
+}
+
+// measured returns those of parts that measure themselves.
+func measured(parts ...any) []observe.Measurer {
+	var all []observe.Measurer
+	for _, part := range parts {
+		if m, ok := part.(observe.Measurer); ok {
+			all = append(all, m)
+		}
+	}
+	return all
 }
 
 func (g *Gateway) serveReady(w http.ResponseWriter, _ *http.Request) {
@@ -195,108 +344,4 @@ func writeHealth(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	fmt.Fprintf(w, "{\"status\":%q}\n", text)
-}
-
-// Start starts the provider. Run and Serve do so themselves.
-func (g *Gateway) Start(ctx context.Context) error {
-	g.config.Logger.Info("gateway starting", "resource", g.resource.Identifier(), "metadata", g.resource.MetadataURL())
-	if p, ok := g.config.Provider.(mcpauth.Lifecycle); ok {
-		return p.Start(ctx)
-	}
-	return nil
-}
-
-// Shutdown stops gracefully: new requests get 503, open streams end, requests
-// in progress finish, and then sessions, instances and the provider are closed.
-// When ctx ends first, requests are no longer waited for; instances that are
-// not in use are closed all the same, and the error says what was left.
-func (g *Gateway) Shutdown(ctx context.Context) error {
-	g.endStreams()
-	err := g.requests.Close(ctx)
-	if err != nil {
-		err = fmt.Errorf("gateway: requests still in progress: %w", err)
-	}
-	if ctx.Err() != nil {
-		// The time for requests is up; that for closing what is idle, or what
-		// requests that have just been cut off leave, is not.
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancel()
-	}
-	err = errors.Join(err, g.upstream.Shutdown(ctx))
-	if p, ok := g.config.Provider.(mcpauth.Lifecycle); ok {
-		err = errors.Join(err, p.Close())
-	}
-	return err
-}
-
-// closeTimeout is what is left for closing when requests have used up
-// ShutdownTimeout.
-const closeTimeout = 2 * time.Second
-
-// ErrServed is what Run and Serve return when called again.
-var ErrServed = errors.New("gateway: served before; make a new one")
-
-// Run starts the gateway, listens on Addr and serves until ctx is done. Then
-// it stops as Shutdown does, within ShutdownTimeout, past which connections are
-// cut and the contexts of their requests cancelled. It returns nil after a
-// graceful stop. A Gateway serves once.
-func (g *Gateway) Run(ctx context.Context) error {
-	if g.served.Swap(true) {
-		return ErrServed
-	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", g.config.Addr)
-	if err != nil {
-		return errors.Join(fmt.Errorf("gateway: %w", err), g.Shutdown(ctx))
-	}
-	return g.serve(ctx, listener)
-}
-
-// Serve is Run on a listener of the caller's, which it closes.
-func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
-	if g.served.Swap(true) {
-		return errors.Join(ErrServed, listener.Close())
-	}
-	return g.serve(ctx, listener)
-}
-
-func (g *Gateway) serve(ctx context.Context, listener net.Listener) error {
-	if tcp, ok := listener.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && loopbackAddr(g.config.Addr) {
-		listener.Close()
-		return errors.Join(fmt.Errorf("gateway: the listener %s is beyond loopback: set Addr to it, and PublicURL to the origin that clients see", tcp), g.Shutdown(ctx))
-	}
-	if err := g.Start(ctx); err != nil {
-		listener.Close()
-		return errors.Join(fmt.Errorf("gateway: %w", err), g.Shutdown(ctx))
-	}
-	base, cut := context.WithCancel(context.WithoutCancel(ctx))
-	defer cut()
-	server := &http.Server{
-		Handler:           g,
-		BaseContext:       func(net.Listener) context.Context { return base },
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(g.config.Logger.Handler(), slog.LevelWarn),
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	g.config.Logger.Info("gateway serving", "addr", listener.Addr().String())
-
-	var err error
-	select {
-	case err = <-failed:
-		err = fmt.Errorf("gateway: %w", err)
-	case <-ctx.Done():
-	}
-	g.config.Logger.Info("gateway stopping")
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.config.ShutdownTimeout)
-	defer cancel()
-	g.endStreams() // Shutdown waits for them
-	if e := server.Shutdown(stopping); e != nil {
-		cut()
-		server.Close()
-		err = errors.Join(err, fmt.Errorf("gateway: requests cut off at the end of ShutdownTimeout: %w", e))
-	}
-	return errors.Join(err, g.Shutdown(stopping))
 }

@@ -40,7 +40,7 @@ func TestUsersDoNotMix(t *testing.T) {
 		}
 	}
 	playing.Wait()
-	if stats := s.Stats(); stats.Sessions != users || stats.Users != users || len(factory.Made()) != 2*users {
+	if stats := s.Stats(); stats.Sessions != users || stats.Alive.PerUser != users || len(factory.Made()) != 2*users {
 		t.Errorf("stats = %+v, %d servers made", stats, len(factory.Made()))
 	}
 }

@@ -160,7 +160,7 @@ func TestGracefulStop(t *testing.T) {
 	made, closed := factory.Made(), factory.Closed()
 	slices.Sort(made)
 	slices.Sort(closed)
-	if !slices.Equal(made, closed) || s.Stats().Sessions != 0 || s.Stats().Users != 0 {
+	if !slices.Equal(made, closed) || s.Stats().Sessions != 0 || s.Stats().Alive.PerUser != 0 {
 		t.Errorf("made %d instances, closed %d; %+v", len(made), len(closed), s.Stats())
 	}
 	for _, said := range []string{"gateway serving", "gateway stopping"} {

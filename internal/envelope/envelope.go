@@ -21,9 +21,22 @@ const VersionKey = "io.modelcontextprotocol/protocolVersion"
 // Message is the outside of one JSON-RPC message.
 type Message struct {
 	Method  string // "" in a response
-	HasID   bool   // false in a notification
+	ID      []byte // as it was sent; nil in a notification. A part of the body
 	Version string // of "_meta", "" where there is none
+
+	// What the params name, whether or not the method takes them.
+	Name string   // "name"
+	URI  string   // "uri"
+	Ref  Ref      // "ref"
+	URIs []string // "notifications.resourceSubscriptions"
 }
+
+// Ref is a reference to a prompt or a resource template.
+type Ref struct{ Type, Name, URI string }
+
+// HasID reports whether the message is one that asks for an answer, or gives
+// one.
+func (m *Message) HasID() bool { return m.ID != nil }
 
 // maxBatch bounds a batch.
 const maxBatch = 100
@@ -57,7 +70,9 @@ func parseOne(data []byte) (m Message, err error) {
 	err = strictjson.Object(data, func(name, value []byte) error {
 		switch string(name) {
 		case "id":
-			m.HasID = !strictjson.IsNull(value)
+			if !strictjson.IsNull(value) {
+				m.ID = value
+			}
 		case "method":
 			method, ok := strictjson.String(value)
 			if !ok {
@@ -65,25 +80,66 @@ func parseOne(data []byte) (m Message, err error) {
 			}
 			m.Method = string(method)
 		case "params":
-			if value[0] != '{' {
-				return nil
-			}
-			return strictjson.Inner(value, func(name, value []byte) error {
-				if string(name) != "_meta" || value[0] != '{' {
-					return nil
-				}
-				return strictjson.Inner(value, func(name, value []byte) error {
-					if string(name) == VersionKey {
-						version, _ := strictjson.String(value)
-						m.Version = string(version)
-					}
-					return nil
-				})
-			})
+			return within(value, m.param)
 		}
 		return nil
 	})
 	return m, err
+}
+
+// param notes one of the params.
+func (m *Message) param(name, value []byte) error {
+	switch string(name) {
+	case "name":
+		m.Name = text(value)
+	case "uri":
+		m.URI = text(value)
+	case "ref":
+		return within(value, func(name, value []byte) error {
+			switch string(name) {
+			case "type":
+				m.Ref.Type = text(value)
+			case "name":
+				m.Ref.Name = text(value)
+			case "uri":
+				m.Ref.URI = text(value)
+			}
+			return nil
+		})
+	case "notifications":
+		return within(value, func(name, value []byte) error {
+			if string(name) != "resourceSubscriptions" || value[0] != '[' {
+				return nil
+			}
+			return strictjson.Array(value, func(value []byte) error {
+				m.URIs = append(m.URIs, text(value))
+				return nil
+			})
+		})
+	case "_meta":
+		return within(value, func(name, value []byte) error {
+			if string(name) == VersionKey {
+				m.Version = text(value)
+			}
+			return nil
+		})
+	}
+	return nil
+}
+
+// within calls member for each member of value, if that is an object.
+func within(value []byte, member func(name, value []byte) error) error {
+	if value[0] != '{' {
+		return nil
+	}
+	return strictjson.Inner(value, member)
+}
+
+// text returns the string that value is, "" for anything else, which no server
+// takes where a string belongs.
+func text(value []byte) string {
+	s, _ := strictjson.String(value)
+	return string(s)
 }
 
 // Codes of JSON-RPC errors (JSON-RPC 2.0, section 5.1).
@@ -95,11 +151,21 @@ const (
 	// CodeSession is what the official SDKs say of a session that is not
 	// there.
 	CodeSession = -32001
+	// CodeTimeout is what they say of a request that took too long.
+	CodeTimeout = -32001
+	// CodeHeaderMismatch is for headers that say otherwise than the body (MCP
+	// 2026-07-28, Streamable HTTP, server validation).
+	CodeHeaderMismatch = -32020
+	CodeInvalidParams  = -32602
+	// CodeRateLimited is ours, from outside of the range that JSON-RPC and MCP
+	// reserve.
+	CodeRateLimited = 429
 )
 
-// WriteError answers with a JSON-RPC error that belongs to no request, as the
-// MCP specification allows beside an HTTP status of failure.
-func WriteError(w http.ResponseWriter, status, code int, message string) {
+// WriteError answers with a JSON-RPC error to the message of that id, or, when
+// id is nil, to none in particular, as the MCP specification allows beside an
+// HTTP status of failure.
+func WriteError(w http.ResponseWriter, status int, id []byte, code int, message string) {
 	type rpcError struct {
 		Code    int    `json:"code"`
 		Message string `json:"message"`
@@ -108,9 +174,12 @@ func WriteError(w http.ResponseWriter, status, code int, message string) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
+	if id == nil {
+		id = []byte("null")
+	}
 	json.NewEncoder(w).Encode(struct {
-		Version string   `json:"jsonrpc"`
-		ID      *int     `json:"id"`
-		Error   rpcError `json:"error"`
-	}{"2.0", nil, rpcError{code, message}})
+		Version string          `json:"jsonrpc"`
+		ID      json.RawMessage `json:"id"`
+		Error   rpcError        `json:"error"`
+	}{"2.0", id, rpcError{code, message}})
 }

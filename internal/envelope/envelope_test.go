@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/mcpauth-go/mcpauth/internal/envelope"
 )
@@ -29,11 +30,11 @@ func TestParse(t *testing.T) {
 		name, body string
 		want       messages
 	}{
-		{"a request", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}`, messages{{Method: "tools/call", HasID: true}}},
+		{"a request", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}`, messages{{Method: "tools/call", ID: []byte("1"), Name: "x"}}},
 		{"a notification", `{"jsonrpc":"2.0","method":"notifications/initialized"}`, messages{{Method: "notifications/initialized"}}},
-		{"a response", `{"jsonrpc":"2.0","id":1,"result":{}}`, messages{{HasID: true}}},
+		{"a response", `{"jsonrpc":"2.0","id":1,"result":{}}`, messages{{ID: []byte("1")}}},
 		{"an id of null", `{"jsonrpc":"2.0","id":null,"method":"a"}`, messages{{Method: "a"}}},
-		{"an error response", `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}`, messages{{HasID: true}}},
+		{"an error response", `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}`, messages{{ID: []byte("1")}}},
 		{"an empty object", `{}`, messages{{}}},
 		{"white space around", " \r\n\t{ \"method\" : \"ping\" } \n", messages{{Method: "ping"}}},
 		{"an escaped name", `{"meth\u006fd":"pi\u006eg"}`, messages{{Method: "ping"}}},
@@ -45,7 +46,11 @@ func TestParse(t *testing.T) {
 		{"a version in a batch", `[{"method":"a"},{"method":"b","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"v"}}}]`, messages{{Method: "a"}, {Method: "b", Version: "v"}}},
 		{"no params", `{"method":"a","params":null}`, messages{{Method: "a"}}},
 		{"params by position", `{"method":"a","params":[{"_meta":{"io.modelcontextprotocol/protocolVersion":"v"}}]}`, messages{{Method: "a"}}},
-		{"no _meta", `{"method":"a","params":{"name":"x"}}`, messages{{Method: "a"}}},
+		{"no _meta", `{"method":"a","params":{"name":"x"}}`, messages{{Method: "a", Name: "x"}}},
+		{"a resource", `{"id":"a","method":"resources/read","params":{"uri":"file:///x"}}`, messages{{Method: "resources/read", ID: []byte(`"a"`), URI: "file:///x"}}},
+		{"a reference", `{"method":"a","params":{"ref":{"type":"ref/prompt","name":"p","uri":"u"}}}`, messages{{Method: "a", Ref: envelope.Ref{Type: "ref/prompt", Name: "p", URI: "u"}}}},
+		{"subscriptions", `{"method":"a","params":{"notifications":{"resourceSubscriptions":["x","y",1]}}}`, messages{{Method: "a", URIs: []string{"x", "y", ""}}}},
+		{"names of other kinds", `{"method":"a","params":{"name":1,"uri":{},"ref":"x","notifications":[]}}`, messages{{Method: "a"}}},
 		{"_meta that is no object", `{"method":"a","params":{"_meta":"io.modelcontextprotocol/protocolVersion"}}`, messages{{Method: "a"}}},
 		{"_meta without version", `{"method":"a","params":{"_meta":{"progressToken":1}}}`, messages{{Method: "a"}}},
 		{"a version that is a number", `{"method":"a","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":20260728}}}`, messages{{Method: "a"}}},
@@ -121,7 +126,7 @@ func TestParseQuotesNothing(t *testing.T) {
 
 func TestWriteError(t *testing.T) {
 	w := httptest.NewRecorder()
-	envelope.WriteError(w, 404, envelope.CodeSession, `no "session"`)
+	envelope.WriteError(w, 404, nil, envelope.CodeSession, `no "session"`)
 	const body = `{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"no \"session\""}}` + "\n"
 	if w.Code != 404 || w.Body.String() != body {
 		t.Errorf("answer = %d %s", w.Code, w.Body)
@@ -148,6 +153,7 @@ func FuzzEnvelope(f *testing.F) {
 		}
 		elements := []json.RawMessage{body}
 		if strings.TrimLeft(string(body), " \t\r\n")[0] == '[' {
+			elements = nil // else they would be decoded into body
 			if err := json.Unmarshal(body, &elements); err != nil {
 				t.Fatalf("encoding/json refuses the batch %q: %v", body, err)
 			}
@@ -157,12 +163,17 @@ func FuzzEnvelope(f *testing.F) {
 		}
 		for i, element := range elements {
 			want, err := standard(element)
-			if err != nil || got[i] != want {
+			if err != nil || !reflect.DeepEqual(got[i], want) {
 				t.Fatalf("%q is read as %+v; encoding/json: %+v, %v", element, got[i], want, err)
 			}
 			sdk, err := jsonrpc.DecodeMessage(element)
-			if request, ok := sdk.(*jsonrpc.Request); err == nil && ok && request.Method != got[i].Method {
-				t.Fatalf("%q is read as %q, by the SDK as %q", element, got[i].Method, request.Method)
+			request, ok := sdk.(*jsonrpc.Request)
+			if err != nil || !ok {
+				continue
+			}
+			var call mcp.CallToolParams
+			if err := json.Unmarshal(request.Params, &call); request.Method != got[i].Method || err == nil && request.Method == "tools/call" && call.Name != got[i].Name {
+				t.Fatalf("%q is read as %q %q, by the SDK as %q %q", element, got[i].Method, got[i].Name, request.Method, call.Name)
 			}
 		}
 	})
@@ -171,7 +182,7 @@ func FuzzEnvelope(f *testing.F) {
 // standard reads a message by way of maps, since encoding/json matches the
 // names of struct fields without regard to case.
 func standard(data []byte) (m envelope.Message, err error) {
-	var message, params, meta map[string]json.RawMessage
+	var message, params, ref, meta, notifications map[string]json.RawMessage
 	if err := json.Unmarshal(data, &message); err != nil {
 		return m, err
 	}
@@ -180,11 +191,24 @@ func standard(data []byte) (m envelope.Message, err error) {
 			return m, fmt.Errorf("method: %w", err)
 		}
 	}
-	id, ok := message["id"]
-	m.HasID = ok && string(id) != "null"
+	if id, ok := message["id"]; ok && string(id) != "null" {
+		m.ID = id
+	}
 	// What is of another kind counts as not there.
-	if json.Unmarshal(message["params"], &params) == nil && json.Unmarshal(params["_meta"], &meta) == nil {
-		json.Unmarshal(meta[envelope.VersionKey], &m.Version)
+	text := func(raw json.RawMessage) (s string) {
+		json.Unmarshal(raw, &s)
+		return s
+	}
+	json.Unmarshal(message["params"], &params)
+	json.Unmarshal(params["ref"], &ref)
+	json.Unmarshal(params["_meta"], &meta)
+	json.Unmarshal(params["notifications"], &notifications)
+	m.Name, m.URI, m.Version = text(params["name"]), text(params["uri"]), text(meta[envelope.VersionKey])
+	m.Ref = envelope.Ref{Type: text(ref["type"]), Name: text(ref["name"]), URI: text(ref["uri"])}
+	var uris []json.RawMessage
+	json.Unmarshal(notifications["resourceSubscriptions"], &uris)
+	for _, uri := range uris {
+		m.URIs = append(m.URIs, text(uri))
 	}
 	return m, nil
 }

@@ -126,7 +126,7 @@ func TestOneServerASession(t *testing.T) {
 	if made := factory.Made(); !reflect.DeepEqual(made, []string{"alice", "alice"}) {
 		t.Errorf("servers made for %v", made)
 	}
-	if stats := s.Stats(); stats.Sessions != 2 || stats.Users != 0 {
+	if stats := s.Stats(); stats.Sessions != 2 || stats.Alive.PerUser != 0 {
 		t.Errorf("stats = %+v", stats)
 	}
 }
@@ -142,7 +142,7 @@ func TestOneServerAUserWithoutSessions(t *testing.T) {
 	if made := factory.Made(); !reflect.DeepEqual(made, []string{"alice", "bob"}) {
 		t.Errorf("servers made for %v", made)
 	}
-	if stats := s.Stats(); stats.Sessions != 0 || stats.Users != 2 {
+	if stats := s.Stats(); stats.Sessions != 0 || stats.Alive.PerUser != 2 {
 		t.Errorf("stats = %+v", stats)
 	}
 }

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -20,7 +24,41 @@ type Call struct {
 	// SDK's own TokenInfo is shared between requests, for reading only, and the
 	// one in a session's context is that of its first request.)
 	Identity *mcpauth.Identity
+	// Credential is the user's own for the resource, as of that request, or nil
+	// when there is none. In a session it may change: tools take it from their
+	// own context, with mcpauth.CredentialFrom.
+	Credential *mcpauth.Credential
+	// Extras are what else the request brought.
+	Extras Extras
 }
+
+// Extras are parts of the request that needs the server which mean nothing
+// here, but may to an author. Anybody can send anything in them: they are never
+// to say who the user is.
+type Extras struct {
+	// Query are the parameters of the URL.
+	Query url.Values
+	// Header are the headers whose names begin with "X-", without those that
+	// proxies add or that name a user or hold a key.
+	Header http.Header
+}
+
+// extras returns those of r.
+func extras(r *http.Request) Extras {
+	e := Extras{Query: r.URL.Query(), Header: http.Header{}}
+	for name, values := range r.Header {
+		plain := strings.ToLower(strings.ReplaceAll(name, "_", "-"))
+		if !strings.HasPrefix(plain, "x-") || strings.HasPrefix(plain, "x-forwarded-") || slices.Contains(notExtra, plain) {
+			continue
+		}
+		e.Header[name] = slices.Clone(values)
+	}
+	return e
+}
+
+// notExtra names headers that claim who the user is, hold a credential, or are
+// a proxy's.
+var notExtra = []string{"x-user-id", "x-user", "x-user-email", "x-authenticated-user", "x-remote-user", "x-api-key", "x-auth-token", "x-access-token", "x-real-ip"}
 
 // Instance is a server for one user.
 type Instance struct {
@@ -39,14 +77,33 @@ type Instance struct {
 // tries again.
 type Factory func(ctx context.Context, call Call) (Instance, error)
 
-// create calls the factory and makes its server ready to serve id alone. The
-// new instance is in use by the caller.
-func (u *Upstream) create(ctx context.Context, id *mcpauth.Identity) (*instance, error) {
-	made, err := u.callFactory(ctx, Call{Identity: id})
+// create calls the factory on behalf of r and makes its server ready to serve
+// r's user alone. Unless it is shared, the new instance is in use by the caller.
+func (u *Upstream) create(ctx context.Context, r *http.Request, mode Mode) (*instance, error) {
+	if !u.tasks.Enter() {
+		return nil, errClosed
+	}
+	in, err := u.tryCreate(ctx, r, mode)
+	if err != nil {
+		u.pool.miscarried()
+		u.tasks.Leave()
+		return nil, err
+	}
+	u.pool.born(mode)
+	return in, nil
+}
+
+func (u *Upstream) tryCreate(ctx context.Context, r *http.Request, mode Mode) (*instance, error) {
+	id := mcpauth.FromContext(ctx)
+	credential := mcpauth.CredentialFrom(ctx)
+	made, err := u.callFactory(ctx, Call{Identity: id, Credential: credential, Extras: extras(r)})
 	if err != nil {
 		return nil, fmt.Errorf("inproc: factory: %w", err)
 	}
-	in := &instance{principal: id.Principal(), made: made, opened: make(chan struct{}), uses: 1}
+	in := &instance{principal: id.Principal(), mode: mode, made: made, credential: credential, born: time.Now()}
+	if mode != PerUser {
+		in.calls = 1
+	}
 	if made.Server == nil {
 		u.close(made)
 		return nil, errors.New("inproc: factory: no server")
@@ -59,6 +116,13 @@ func (u *Upstream) create(ctx context.Context, id *mcpauth.Identity) (*instance,
 		return nil, err
 	}
 	return in, nil
+}
+
+// discard closes an instance that nobody uses any more.
+func (u *Upstream) discard(in *instance) {
+	defer u.tasks.Leave()
+	u.close(in.made)
+	u.pool.died(in.mode)
 }
 
 // callFactory calls the factory, and waits for it no longer than allowed. What

@@ -64,7 +64,7 @@ func TestFactoryFails(t *testing.T) {
 				if !strings.Contains(s.Log.String(), test.logged) {
 					t.Errorf("the log does not say %q: %s", test.logged, s.Log)
 				}
-				if stats := s.Stats(); stats.Sessions != 0 || stats.Users != 0 || closes.Load() != test.closes {
+				if stats := s.Stats(); stats.Sessions != 0 || stats.Alive != (inproc.Servers{}) || closes.Load() != test.closes {
 					t.Errorf("stats = %+v, closed %d times", stats, closes.Load())
 				}
 				if again := s.Do(t, first[version](token)); again.Status != 200 {
@@ -154,7 +154,7 @@ func TestOneServerForTwoUsersIsRefused(t *testing.T) {
 						end.Method, end.Body = "DELETE", ""
 						s.Do(t, end)
 					}
-					gatewaytest.Eventually(t, "the first user's server is given up", func() bool { return s.Stats() == (inproc.Stats{}) && closes.Load() == 1 })
+					gatewaytest.Eventually(t, "the first user's server is given up", func() bool { return alive(s.Stats()) == nothing && closes.Load() == 1 })
 				}
 				before := closes.Load()
 				refused := s.Do(t, first[version](s.Token(t, "bob")))

@@ -48,15 +48,30 @@ func newBench(setup func(*mcp.Server)) *bench {
 				return nil
 			}}, nil
 		},
-		IdleTimeout: idleTimeout, FactoryTimeout: time.Minute, MaxBodyBytes: 1 << 20,
-		Refuse: refuse, Logger: discard,
+		Sessions: inproc.PerSession, Requests: inproc.PerUser, Limits: limits,
+		FactoryTimeout: time.Minute, CallTimeout: 10 * time.Hour, MaxBodyBytes: 1 << 20,
+		Refuse: refuse, Refused: refused, Logger: discard,
 	})
 	return b
+}
+
+// limits are wide, but for the time to be idle.
+var limits = inproc.Limits{
+	Sessions: 1000, SessionsPerUser: 1000, StreamsPerUser: 1000, Instances: 1000,
+	Idle: idleTimeout, Lifetime: 24 * time.Hour, ReplayBytes: 1 << 20,
+}
+
+// alive is what of the counts says which sessions and servers there are.
+func alive(s inproc.Stats) inproc.Stats {
+	s.Made, s.Evicted, s.Failed, s.Calls, s.Streams = inproc.Servers{}, 0, 0, 0, 0
+	return s
 }
 
 func refuse(w http.ResponseWriter, _ *http.Request, err error) {
 	http.Error(w, err.Error(), http.StatusServiceUnavailable)
 }
+
+func refused(*http.Request, *mcpauth.Error) {}
 
 var discard = slog.New(slog.DiscardHandler)
 
@@ -125,15 +140,15 @@ func (b *bench) end(t *testing.T) {
 func (b *bench) wants(t *testing.T, when string, stats inproc.Stats, closes int32) {
 	t.Helper()
 	synctest.Wait()
-	if got := b.Stats(); got != stats || b.closes.Load() != closes {
+	if got := alive(b.Stats()); got != stats || b.closes.Load() != closes {
 		t.Errorf("%s: stats %+v, %d instances closed; want %+v, %d", when, got, b.closes.Load(), stats, closes)
 	}
 }
 
 var (
 	nothing    = inproc.Stats{}
-	oneSession = inproc.Stats{Sessions: 1}
-	oneUser    = inproc.Stats{Users: 1}
+	oneSession = inproc.Stats{Sessions: 1, Alive: inproc.Servers{PerSession: 1}}
+	oneUser    = inproc.Stats{Alive: inproc.Servers{PerUser: 1}}
 )
 
 func TestIdleSessionEnds(t *testing.T) {
@@ -235,7 +250,7 @@ func TestCloseWaitsForInstances(t *testing.T) {
 		b.open(t)
 		b.open(t)
 		b.call(t.Context(), "", "hello")
-		b.wants(t, "before", inproc.Stats{Sessions: 2, Users: 1}, 0)
+		b.wants(t, "before", inproc.Stats{Sessions: 2, Alive: inproc.Servers{PerSession: 2, PerUser: 1}}, 0)
 		began := time.Now()
 		if err := b.Shutdown(t.Context()); err != nil {
 			t.Errorf("Close = %v", err)
@@ -270,7 +285,7 @@ func TestCloseWaitsForInstancesOnTheirWayOut(t *testing.T) {
 					return nil
 				}
 				test.end(t, b, b.open(t))
-				b.wants(t, "on its way out", nothing, 1)
+				b.wants(t, "on its way out", inproc.Stats{Alive: inproc.Servers{PerSession: 1}}, 1)
 				go func() {
 					synctest.Wait() // for Close to wait
 					close(proceed)
@@ -337,7 +352,7 @@ func TestNothingIsServedAfterClose(t *testing.T) {
 				t.Errorf("%s: %d %s", name, w.Code, w.Body)
 			}
 		}
-		if got := b.Stats(); got != nothing {
+		if got := alive(b.Stats()); got != nothing {
 			t.Errorf("stats = %+v", got)
 		}
 	})
@@ -387,7 +402,8 @@ func TestSessionIDInUse(t *testing.T) {
 					Close:  func(context.Context) error { b.closes.Add(1); return nil },
 				}, nil
 			},
-			IdleTimeout: idleTimeout, FactoryTimeout: time.Minute, MaxBodyBytes: 1 << 20, Refuse: refuse, Logger: discard,
+			Sessions: inproc.PerSession, Requests: inproc.PerUser, Limits: limits,
+			FactoryTimeout: time.Minute, CallTimeout: 10 * time.Hour, MaxBodyBytes: 1 << 20, Refuse: refuse, Refused: refused, Logger: discard,
 		})
 		b.open(t)
 		second := b.ask(t.Context(), "POST", "", "", gatewaytest.Initialize(gatewaytest.Legacy))

@@ -125,7 +125,8 @@ func TestFactoryThatHangs(t *testing.T) {
 				<-release // whatever becomes of its context
 				return inproc.Instance{Server: newServer(), Close: func(context.Context) error { closes.Add(1); return nil }}, nil
 			},
-			IdleTimeout: idleTimeout, FactoryTimeout: time.Minute, MaxBodyBytes: 1 << 20, Refuse: refuse, Logger: discard,
+			Sessions: inproc.PerSession, Requests: inproc.PerUser, Limits: limits,
+			FactoryTimeout: time.Minute, CallTimeout: time.Hour, MaxBodyBytes: 1 << 20, Refuse: refuse, Refused: refused, Logger: discard,
 		})
 		b := &bench{Upstream: u}
 		begun := time.Now()
@@ -152,7 +153,8 @@ func TestShutdownDoesNotWaitForAFactory(t *testing.T) {
 				<-ctx.Done()
 				return inproc.Instance{}, ctx.Err()
 			},
-			IdleTimeout: idleTimeout, FactoryTimeout: time.Hour, MaxBodyBytes: 1 << 20, Refuse: refuse, Logger: discard,
+			Sessions: inproc.PerSession, Requests: inproc.PerUser, Limits: limits,
+			FactoryTimeout: time.Hour, CallTimeout: time.Hour, MaxBodyBytes: 1 << 20, Refuse: refuse, Refused: refused, Logger: discard,
 		})
 		b := &bench{Upstream: u}
 		ctx, leave := context.WithCancel(t.Context())

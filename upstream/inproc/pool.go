@@ -1,6 +1,7 @@
 package inproc
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"net/http"
@@ -13,86 +14,504 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"golang.org/x/sync/singleflight"
 
-	"github.com/mcpauth-go/mcpauth/internal/gate"
+	"github.com/mcpauth-go/mcpauth"
 )
 
-// instance is a server for one user, with who uses it now.
-type instance struct {
+// pool holds what is alive: users, their servers, their sessions. Its mutex
+// guards everything below it too, but for what says otherwise.
+type pool struct {
+	limits  Limits
+	discard func(*instance) // closes an instance that nobody uses any more
+	flight  singleflight.Group
+
+	mu       sync.Mutex
+	closed   bool
+	users    map[string]*user    // by principal
+	sessions map[string]*session // by session id
+	recent   list.List           // the users' shared instances, the one used last in front
+	seats    int                 // sessions, and those being opened
+	places   int                 // shared instances, and those being made
+	stats    Stats               // but for Sessions
+}
+
+// user is a principal who has something alive.
+type user struct {
 	principal string
-	made      Instance
-	handler   http.Handler         // of the session; nil outside of sessions
-	opened    chan struct{}        // closed once the request that opens the session is answered
-	told      atomic.Pointer[told] // what the SDK was last told of the user
+	shared    *instance // nil when there is none
+	sessions  int       // open or being opened
+	streams   int
+	calls     int // requests in progress, streams not counted
+	entitlement
+}
 
-	mu        sync.Mutex
-	bound     *mcp.ServerSession // nil outside of sessions
-	uses      int
+// instance is a server for one user.
+type instance struct {
+	principal  string
+	mode       Mode
+	made       Instance
+	credential *mcpauth.Credential // that it was made with
+	born       time.Time
+	told       atomic.Pointer[told] // what the SDK was last told of the user; not guarded
+
+	calls     int                   // requests in progress outside of sessions
+	sessions  map[*session]struct{} // those it serves
 	idleSince time.Time
-	gone      bool          // on its way out
-	unused    chan struct{} // made by retire when it is in use; closed by the last to release it
-	latest    time.Time     // end of the longest-lived credential presented
+	gone      bool          // nothing new begins on it
+	place     *list.Element // in pool.recent
 }
 
-// session returns the session that the instance is for, nil outside of
-// sessions.
-func (in *instance) session() *mcp.ServerSession {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return in.bound
+// session is one of protocol versions up to 2025-11-25.
+type session struct {
+	owner   *user
+	in      *instance
+	handler http.Handler  // answers its requests
+	opened  chan struct{} // closed once the request that opens it is answered
+	entitlement
+
+	bound     *mcp.ServerSession // nil until initialize is about to succeed
+	calls     int                // requests in progress, streams included
+	idleSince time.Time
+	gone      bool // on its way out
 }
 
-// bind ties the instance to session, unless it is bound or gone.
-func (in *instance) bind(session *mcp.ServerSession) bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.bound != nil || in.gone {
-		return false
+var errClosed = errors.New("inproc: shutting down")
+
+func tooMany(what string) error {
+	return &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "Too many " + what + ". Please close some, or try again later.",
+		RetryAfter: 30 * time.Second, Cause: errors.New("inproc: too many " + what)}
+}
+
+func newPool(limits Limits, discard func(*instance)) *pool {
+	return &pool{limits: limits, discard: discard, users: map[string]*user{}, sessions: map[string]*session{}}
+}
+
+// enter notes that a request of principal is in progress. leave must follow.
+func (p *pool) enter(principal string, stream bool) (*user, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, errClosed
 	}
-	in.bound = session
-	return true
+	u := p.user(principal)
+	switch {
+	case !stream:
+		u.calls++
+		p.stats.Calls++
+	case u.streams >= p.limits.StreamsPerUser:
+		return nil, &mcpauth.Error{Code: mcpauth.ErrRateLimited, Message: "Too many open streams. Please close some, or try again later.",
+			RetryAfter: 30 * time.Second, Cause: errors.New("inproc: too many streams of this user")}
+	default:
+		u.streams++
+		p.stats.Streams++
+	}
+	return u, nil
 }
 
-// abandon marks an instance to which no session has been bound as on its way
-// out, and reports whether it did.
-func (in *instance) abandon() bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.bound != nil {
-		return false
+func (p *pool) leave(u *user, stream bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if stream {
+		u.streams--
+		p.stats.Streams--
+	} else {
+		u.calls--
+		p.stats.Calls--
+	}
+	p.settle(u)
+}
+
+// user returns what is known of principal. It is forgotten by settle.
+func (p *pool) user(principal string) *user {
+	u := p.users[principal]
+	if u == nil {
+		u = &user{principal: principal}
+		p.users[principal] = u
+	}
+	return u
+}
+
+// settle forgets a user who has nothing alive.
+func (p *pool) settle(u *user) {
+	if u.shared == nil && u.sessions == 0 && u.streams == 0 && u.calls == 0 {
+		delete(p.users, u.principal)
+	}
+}
+
+// lease returns the shared instance of u, in use, made by create if there is
+// none that fits. Many requests at once make one. The making is theirs in
+// common: it goes on when the one that began it leaves. release must follow.
+func (p *pool) lease(ctx context.Context, u *user, credential *mcpauth.Credential, create func(context.Context) (*instance, error)) (*instance, error) {
+	// Requests of one user that come with different credentials replace each
+	// other's instance; none of them may do so for ever.
+	for range 10 {
+		p.mu.Lock()
+		if in := p.fitting(u, credential); in != nil {
+			in.calls++
+			p.recent.MoveToFront(in.place)
+			p.mu.Unlock()
+			return in, nil
+		}
+		p.mu.Unlock()
+		made := p.flight.DoChan(u.principal, func() (any, error) {
+			return nil, p.makeShared(context.WithoutCancel(ctx), u.principal, credential, create)
+		})
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case result := <-made:
+			if result.Err != nil {
+				return nil, result.Err
+			}
+		}
+	}
+	return nil, errors.New("inproc: the user's credential changes all the time")
+}
+
+// fitting returns the shared instance of u, unless there is none or it has to
+// be replaced.
+func (p *pool) fitting(u *user, credential *mcpauth.Credential) *instance {
+	in := u.shared
+	if in != nil && (!in.credential.Equal(credential) || time.Since(in.born) >= p.limits.Lifetime) {
+		p.retire(in)
+		return nil
+	}
+	return in
+}
+
+func (p *pool) makeShared(ctx context.Context, principal string, credential *mcpauth.Credential, create func(context.Context) (*instance, error)) error {
+	p.mu.Lock()
+	if u := p.users[principal]; u != nil && p.fitting(u, credential) != nil {
+		p.mu.Unlock()
+		return nil // made while this request was on its way here
+	}
+	err := p.reserve()
+	p.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	in, err := create(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.places--
+		return err
+	}
+	in.idleSince = time.Now()
+	in.place = p.recent.PushFront(in)
+	p.user(principal).shared = in
+	if p.closed {
+		p.retire(in)
+	}
+	return nil
+}
+
+// reserve makes a place for one more shared instance, at the cost of that
+// which was used least recently, if need be.
+func (p *pool) reserve() error {
+	if p.closed {
+		return errClosed
+	}
+	if p.places >= p.limits.Instances {
+		in := p.idlest()
+		if in == nil {
+			return tooMany("users at the same time")
+		}
+		p.stats.Evicted++
+		p.retire(in)
+		for s := range in.sessions {
+			p.end(s)
+		}
+	}
+	p.places++
+	return nil
+}
+
+// idlest returns the shared instance that was used least recently and is not
+// in use now.
+func (p *pool) idlest() *instance {
+candidates:
+	for e := p.recent.Back(); e != nil; e = e.Prev() {
+		in := e.Value.(*instance)
+		if in.calls > 0 {
+			continue
+		}
+		for s := range in.sessions {
+			if s.calls > 0 || s.bound == nil {
+				continue candidates
+			}
+		}
+		return in
+	}
+	return nil
+}
+
+// release undoes one lease.
+func (p *pool) release(in *instance) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	in.calls--
+	in.idleSince = time.Now()
+	p.dropUnused(in)
+}
+
+// finish ends the use of an instance that serves one request only.
+func (p *pool) finish(in *instance) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	in.calls--
+	p.retire(in)
+}
+
+// retire takes in out of the pool. It is closed when nobody uses it any more.
+func (p *pool) retire(in *instance) {
+	if in.gone {
+		return
 	}
 	in.gone = true
+	if in.place != nil {
+		p.recent.Remove(in.place)
+		p.places--
+	}
+	if u := p.users[in.principal]; u != nil && u.shared == in {
+		u.shared = nil
+		p.settle(u)
+	}
+	p.dropUnused(in)
+}
+
+func (p *pool) dropUnused(in *instance) {
+	if in.gone && in.calls == 0 && len(in.sessions) == 0 {
+		go p.discard(in)
+	}
+}
+
+// born and died keep the counts.
+func (p *pool) born(mode Mode) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	*p.stats.Alive.of(mode)++
+	*p.stats.Made.of(mode)++
+}
+
+func (p *pool) died(mode Mode) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	*p.stats.Alive.of(mode)--
+}
+
+func (p *pool) miscarried() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stats.Failed++
+}
+
+// sit makes room for one more session of u. rise must follow; closeSession
+// does it.
+func (p *pool) sit(u *user) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return errClosed
+	case u.sessions >= p.limits.SessionsPerUser:
+		return tooMany("sessions of this user")
+	case p.seats >= p.limits.Sessions:
+		return tooMany("sessions")
+	}
+	u.sessions++
+	p.seats++
+	return nil
+}
+
+func (p *pool) rise(u *user) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u.sessions--
+	p.seats--
+	p.settle(u)
+}
+
+// newSession returns a session of u on in, which is in use by the caller and
+// then by the session instead.
+func (p *pool) newSession(u *user, in *instance) *session {
+	s := &session{owner: u, in: in, opened: make(chan struct{}), calls: 1, idleSince: time.Now()}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if in.sessions == nil {
+		in.sessions = map[*session]struct{}{}
+	}
+	in.sessions[s] = struct{}{}
+	in.calls--
+	return s
+}
+
+// bind ties s to the SDK's session and makes it known by the id. It fails for a
+// session on its way out. known reports whether there is something to unbind.
+func (p *pool) bind(s *session, bound *mcp.ServerSession, id string) (known bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case s.gone || s.bound != nil:
+		return false, errors.New("the client has left")
+	case p.closed:
+		err = errClosed
+	case p.sessions[id] != nil:
+		err = errors.New("this session id is in use")
+	default:
+		p.sessions[id] = s
+	}
+	s.bound = bound
+	return true, err
+}
+
+// abandon marks a session to which nothing has been bound as on its way out,
+// and reports whether it did.
+func (p *pool) abandon(s *session) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s.bound != nil {
+		return false
+	}
+	s.gone = true
 	return true
+}
+
+// session returns the session of that id, in use. The error says, for the log
+// only, whether there is none or it is somebody else's. done must follow.
+func (p *pool) session(id, principal string) (*session, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.sessions[id]
+	if s == nil || s.gone {
+		return nil, errors.New("there is no such session, or no longer")
+	}
+	if s.in.principal != principal {
+		return nil, errors.New("the session is another user's")
+	}
+	s.calls++
+	if s.in.place != nil && !s.in.gone {
+		p.recent.MoveToFront(s.in.place)
+	}
+	return s, nil
+}
+
+func (p *pool) done(s *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.calls--
+	s.idleSince = time.Now()
+}
+
+// end ends a session that is bound. What belongs to it follows once it has
+// ended: see Upstream.bind.
+func (p *pool) end(s *session) {
+	if !s.gone {
+		s.gone = true
+		go s.bound.Close()
+	}
+}
+
+// closeSession lets go of what a session holds, once it has ended.
+func (p *pool) closeSession(s *session, id string) {
+	p.mu.Lock()
+	if p.sessions[id] == s {
+		delete(p.sessions, id)
+	}
+	s.gone = true
+	delete(s.in.sessions, s)
+	s.in.idleSince = time.Now()
+	if s.in.mode == PerSession {
+		p.retire(s.in)
+	} else {
+		p.dropUnused(s.in)
+	}
+	p.mu.Unlock()
+	p.rise(s.owner)
+}
+
+// sweep ends what has been idle for too long, or has been alive for too long
+// and is not in use.
+func (p *pool) sweep() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.sessions {
+		if s.calls == 0 && (time.Since(s.idleSince) >= p.limits.Idle || time.Since(s.in.born) >= p.limits.Lifetime) {
+			p.end(s)
+		}
+	}
+	for e := p.recent.Front(); e != nil; {
+		in := e.Value.(*instance)
+		e = e.Next()
+		idle := in.calls == 0 && len(in.sessions) == 0 && time.Since(in.idleSince) >= p.limits.Idle
+		if idle || time.Since(in.born) >= p.limits.Lifetime {
+			p.retire(in)
+		}
+	}
+}
+
+// close ends everything.
+func (p *pool) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for _, s := range p.sessions {
+		p.end(s)
+	}
+	for e := p.recent.Front(); e != nil; {
+		in := e.Value.(*instance)
+		e = e.Next()
+		p.retire(in)
+	}
+}
+
+func (p *pool) statsOfAll() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.stats
+	s.Sessions = len(p.sessions)
+	return s
+}
+
+func (p *pool) statsOf(principal string) UserStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u := p.users[principal]
+	if u == nil {
+		return UserStats{}
+	}
+	return UserStats{Sessions: u.sessions, Streams: u.streams, Calls: u.calls}
+}
+
+// entitlement is how long somebody has shown to be entitled to a stream. It
+// has a mutex of its own.
+type entitlement struct {
+	latest atomic.Int64 // end of the longest-lived credential presented, in Unix milliseconds
 }
 
 // present notes that a request came with a credential that ends at expiry;
 // the zero time is never.
-func (in *instance) present(expiry time.Time) {
+func (e *entitlement) present(expiry time.Time) {
 	if expiry.IsZero() {
 		expiry = time.Now().AddDate(100, 0, 0)
 	}
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if expiry.After(in.latest) {
-		in.latest = expiry
+	end := expiry.UnixMilli()
+	for {
+		latest := e.latest.Load()
+		if end <= latest || e.latest.CompareAndSwap(latest, end) {
+			return
+		}
 	}
 }
 
-// left returns how long the credentials presented so far last, by the wall
-// clock, by which they are dated.
-func (in *instance) left() time.Duration {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return time.Until(in.latest)
-}
-
-// whileEntitled returns ctx for a stream, which ends with the last of the
-// credentials that its user has presented to the instance: else it would
-// outlive them by as long as the client likes. cancel must follow.
-func (in *instance) whileEntitled(ctx context.Context) (stream context.Context, cancel context.CancelFunc) {
+// while returns ctx for a stream, which ends with the last of the credentials
+// that its user has presented: else it would outlive them by as long as the
+// client likes. cancel must follow.
+func (e *entitlement) while(ctx context.Context) (stream context.Context, cancel context.CancelFunc) {
 	stream, cancel = context.WithCancel(ctx)
 	go func() {
 		for {
-			left := in.left()
+			// By the wall clock, by which credentials are dated.
+			left := time.Until(time.UnixMilli(e.latest.Load()))
 			if left <= 0 {
 				cancel()
 				return
@@ -107,200 +526,6 @@ func (in *instance) whileEntitled(ctx context.Context) (stream context.Context, 
 		}
 	}()
 	return stream, cancel
-}
-
-// acquire marks one more use. It fails for an instance on its way out.
-func (in *instance) acquire() bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.gone {
-		return false
-	}
-	in.uses++
-	return true
-}
-
-func (in *instance) release() {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.uses--
-	in.idleSince = time.Now()
-	if in.uses == 0 && in.unused != nil {
-		close(in.unused)
-		in.unused = nil
-	}
-}
-
-// retire marks the instance as on its way out and waits until it is not in
-// use.
-func (in *instance) retire() {
-	in.mu.Lock()
-	in.gone = true
-	if in.uses > 0 && in.unused == nil {
-		in.unused = make(chan struct{})
-	}
-	unused := in.unused
-	in.mu.Unlock()
-	if unused != nil {
-		<-unused
-	}
-}
-
-// take marks the instance as on its way out, if it has been idle for long
-// enough.
-func (in *instance) take(idle time.Duration) bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.gone || in.uses > 0 || time.Since(in.idleSince) < idle {
-		return false
-	}
-	in.gone = true
-	return true
-}
-
-// pool holds the live instances.
-type pool struct {
-	tasks  *gate.Gate
-	flight singleflight.Group
-
-	mu       sync.Mutex
-	users    map[string]*instance // by principal
-	sessions map[string]*instance // by session id
-	closed   bool
-}
-
-func newPool(tasks *gate.Gate) pool {
-	return pool{tasks: tasks, users: map[string]*instance{}, sessions: map[string]*instance{}}
-}
-
-var errClosed = errors.New("inproc: shutting down")
-
-// user returns the instance of principal, in use, made by create if there is
-// none. Many requests at once make one. The making is theirs in common: it
-// goes on when the one that began it leaves. What is made too late, after the
-// pool has closed, goes to discard.
-func (p *pool) user(ctx context.Context, principal string, create func(context.Context) (*instance, error), discard func(*instance)) (*instance, error) {
-	for {
-		p.mu.Lock()
-		in, closed := p.users[principal], p.closed
-		p.mu.Unlock()
-		if closed {
-			return nil, errClosed
-		}
-		if in != nil && in.acquire() {
-			return in, nil
-		}
-		made := p.flight.DoChan(principal, func() (any, error) {
-			if !p.tasks.Enter() {
-				return nil, errClosed
-			}
-			defer p.tasks.Leave()
-			if p.hasUser(principal) {
-				return nil, nil // made while this request was on its way here
-			}
-			in, err := create(context.WithoutCancel(ctx))
-			if err != nil {
-				return nil, err
-			}
-			in.release()
-			p.mu.Lock()
-			closed := p.closed
-			if !closed {
-				p.users[principal] = in
-			}
-			p.mu.Unlock()
-			if closed {
-				discard(in)
-			}
-			return nil, nil
-		})
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case result := <-made:
-			if result.Err != nil {
-				return nil, result.Err
-			}
-		}
-	}
-}
-
-func (p *pool) hasUser(principal string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.users[principal] != nil
-}
-
-// session returns the instance of a session of principal's, in use, or nil if
-// principal has no such session.
-func (p *pool) session(id, principal string) *instance {
-	p.mu.Lock()
-	in := p.sessions[id]
-	p.mu.Unlock()
-	if in == nil || in.principal != principal || !in.acquire() {
-		return nil
-	}
-	return in
-}
-
-// addSession makes a session known.
-func (p *pool) addSession(id string, in *instance) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case p.closed:
-		return errClosed
-	case p.sessions[id] != nil:
-		return errors.New("this session id is in use")
-	}
-	p.sessions[id] = in
-	return nil
-}
-
-func (p *pool) removeSession(id string, in *instance) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.sessions[id] == in {
-		delete(p.sessions, id)
-	}
-}
-
-func (p *pool) stats() Stats {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return Stats{Sessions: len(p.sessions), Users: len(p.users)}
-}
-
-// takeIdle returns the instances that have been idle for too long, which
-// nobody else can get from then on.
-func (p *pool) takeIdle(idle time.Duration) []*instance {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var out []*instance
-	for _, live := range []map[string]*instance{p.users, p.sessions} {
-		for key, in := range live {
-			if in.take(idle) {
-				delete(live, key)
-				out = append(out, in)
-			}
-		}
-	}
-	return out
-}
-
-// takeAll closes the pool and returns what it held.
-func (p *pool) takeAll() []*instance {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.closed = true
-	var out []*instance
-	for _, live := range []map[string]*instance{p.users, p.sessions} {
-		for _, in := range live {
-			out = append(out, in)
-		}
-		clear(live)
-	}
-	return out
 }
 
 // owners remembers which principal each server was given to, for as long as

@@ -10,9 +10,10 @@ import (
 	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
 )
 
-// plain is an answer as one text, without what differs by the time of day.
+// plain is an answer as one text, without what differs from request to request.
 func plain(a gatewaytest.Answer) string {
 	a.Header.Del("Date")
+	a.Header.Del("X-Request-Id")
 	return fmt.Sprintf("%d\n%v\n%s", a.Status, a.Header, a.Body)
 }
 

@@ -1,0 +1,279 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/envelope"
+	"github.com/mcpauth-go/mcpauth/internal/observe"
+	"github.com/mcpauth-go/mcpauth/upstream/inproc"
+)
+
+// note is what the stations note of a request, to be written down when it has
+// been answered, or, if it opens a stream, when that is open. It travels in the
+// request's context.
+type note struct {
+	began    time.Time
+	id       string // of the request
+	remote   string
+	identity *mcpauth.Identity
+	refusal  *mcpauth.Error
+	method   string // of JSON-RPC
+	name     string
+	stream   bool
+	status   int
+	failed   atomic.Bool // also set by a call that outlives the request
+	once     sync.Once
+}
+
+type noteKey struct{}
+
+func noteOf(ctx context.Context) *note {
+	n, _ := ctx.Value(noteKey{}).(*note)
+	return n
+}
+
+// RequestID returns the id of the request that ctx belongs to, as it is in the
+// log and in the X-Request-Id header of the answer; "" outside of requests.
+func RequestID(ctx context.Context) string {
+	if n := noteOf(ctx); n != nil {
+		return n.id
+	}
+	return ""
+}
+
+// noteRefusal notes that r has been refused.
+func noteRefusal(r *http.Request, e *mcpauth.Error) { noteOf(r.Context()).refusal = e }
+
+// noteCall notes how a call has ended that the request in ctx has asked for.
+func noteCall(ctx context.Context, failed bool) {
+	if n := noteOf(ctx); failed && n != nil {
+		n.failed.Store(true)
+	}
+}
+
+// asked notes what r asks for.
+func (n *note) asked(r *http.Request, messages []envelope.Message) {
+	n.stream = inproc.IsStream(r, messages)
+	if len(messages) == 0 {
+		return
+	}
+	m := &messages[0]
+	n.method = m.Method
+	if slices.ContainsFunc(messages, func(other envelope.Message) bool { return other.Method != m.Method }) {
+		n.method = "batch"
+		return
+	}
+	if operations := operations(messages[:1]); len(operations) > 0 {
+		n.name = operations[0].Name
+	}
+}
+
+// observe returns next with each request written down: in the log, the audit
+// log, the metrics and, where there are traces, in a span.
+func (g *Gateway) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		trusted := g.trusted(r)
+		n := &note{began: time.Now(), id: requestID(r, trusted), remote: g.remote(r, trusted)}
+		ctx := context.WithValue(r.Context(), noteKey{}, n)
+		var span trace.Span
+		if g.tracer != nil {
+			ctx, span = g.startSpan(ctx, r, trusted)
+			defer span.End()
+		}
+		w.Header().Set("X-Request-Id", n.id)
+		answer := &response{ResponseWriter: w, control: http.NewResponseController(w), timeout: g.config.WriteTimeout}
+		answer.begin = func(status int) {
+			n.status = status
+			if n.stream && status == http.StatusOK {
+				g.write(ctx, r, n, span)
+			}
+		}
+		next.ServeHTTP(answer, r.WithContext(ctx))
+		answer.extend() // what net/http still has to send
+		g.write(ctx, r, n, span)
+	})
+}
+
+// write writes n down, once.
+func (g *Gateway) write(ctx context.Context, r *http.Request, n *note, span trace.Span) {
+	n.once.Do(func() {
+		e := observe.Event{
+			Time: n.began, RequestID: n.id, Remote: n.remote, HTTPMethod: r.Method, Path: r.URL.Path, Status: n.status,
+			Method: n.method, Name: n.name, ProtocolVersion: r.Header.Get("Mcp-Protocol-Version"),
+			Identity: n.identity, Refusal: n.refusal, Duration: time.Since(n.began), Stream: n.stream,
+		}
+		switch {
+		case n.refusal != nil:
+			e.Outcome = observe.Refused
+		case r.Context().Err() != nil:
+			e.Outcome = observe.Cancelled
+		case n.status >= 400 || n.failed.Load():
+			e.Outcome = observe.Failed
+		default:
+			e.Outcome = observe.OK
+		}
+		if span != nil {
+			e.TraceID = span.SpanContext().TraceID().String()
+			describe(span, &e)
+		}
+		g.observer.Done(ctx, e)
+	})
+}
+
+func (g *Gateway) startSpan(ctx context.Context, r *http.Request, trusted bool) (context.Context, trace.Span) {
+	options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
+	sent := propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
+	switch remote := trace.SpanContextFromContext(sent); {
+	case trusted:
+		ctx = sent
+	case remote.IsValid():
+		// A stranger decides neither what is sampled nor where it belongs.
+		options = append(options, trace.WithLinks(trace.Link{SpanContext: remote}))
+	}
+	return g.tracer.Start(ctx, r.Method, options...)
+}
+
+// describe says in span what e says, without the user.
+func describe(span trace.Span, e *observe.Event) {
+	if !span.IsRecording() {
+		return
+	}
+	if e.Method != "" {
+		span.SetName(e.Method)
+	}
+	attributes := []attribute.KeyValue{
+		attribute.String("http.request.method", e.HTTPMethod),
+		attribute.String("url.path", e.Path),
+		attribute.Int("http.response.status_code", e.Status),
+		attribute.String("mcpauth.request_id", e.RequestID),
+		attribute.String("mcpauth.outcome", string(e.Outcome)),
+	}
+	for key, value := range map[string]string{"mcp.method.name": e.Method, "mcp.protocol.version": e.ProtocolVersion, "mcpauth.operation": e.Name} {
+		if value != "" {
+			attributes = append(attributes, attribute.String(key, value))
+		}
+	}
+	if e.Refusal != nil {
+		attributes = append(attributes, attribute.String("error.type", string(e.Refusal.Code)))
+	}
+	if e.Status >= 500 {
+		span.SetStatus(codes.Error, "")
+	}
+	span.SetAttributes(attributes...)
+}
+
+// trusted reports whether r comes from a proxy that is believed.
+func (g *Gateway) trusted(r *http.Request) bool {
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && g.trustedAddr(addr.Addr())
+}
+
+func (g *Gateway) trustedAddr(addr netip.Addr) bool {
+	addr = addr.Unmap()
+	return slices.ContainsFunc(g.config.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// remote returns the address of the client: the last one in X-Forwarded-For
+// that is not a trusted proxy's, if r comes from one, for each proxy appends
+// whom it has the request from.
+func (g *Gateway) remote(r *http.Request, trusted bool) string {
+	remote := r.RemoteAddr
+	if host, _, err := net.SplitHostPort(remote); err == nil {
+		remote = host
+	}
+	if !trusted {
+		return remote
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		addr, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if err != nil {
+			break
+		}
+		remote = addr.Unmap().String()
+		if !g.trustedAddr(addr) {
+			break
+		}
+	}
+	return remote
+}
+
+// requestID returns the id that a trusted proxy has given r, or a new one.
+func requestID(r *http.Request, trusted bool) string {
+	if id := r.Header.Get("X-Request-Id"); trusted && id != "" && len(id) <= 64 && !strings.ContainsFunc(id, notInRequestID) {
+		return id
+	}
+	return rand.Text()
+}
+
+func notInRequestID(c rune) bool {
+	return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("-_.:", c))
+}
+
+// response is a ResponseWriter that notes the status and gives up on a client
+// that does not read.
+type response struct {
+	http.ResponseWriter
+	control  *http.ResponseController
+	timeout  time.Duration
+	deadline time.Time
+	begin    func(status int) // called when the header is written
+	begun    bool
+}
+
+// extend gives the client its time for what is written next. Not every
+// ResponseWriter can do this; net/http's can.
+func (w *response) extend() {
+	// Setting it takes longer than looking.
+	if now := time.Now(); w.deadline.Sub(now) < w.timeout-w.timeout/8 {
+		w.deadline = now.Add(w.timeout)
+		_ = w.control.SetWriteDeadline(w.deadline)
+	}
+}
+
+func (w *response) WriteHeader(status int) {
+	w.extend()
+	if !w.begun && status >= 200 {
+		w.begun = true
+		w.begin(status)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *response) Write(data []byte) (int, error) {
+	if !w.begun {
+		w.WriteHeader(http.StatusOK)
+	}
+	w.extend()
+	return w.ResponseWriter.Write(data)
+}
+
+// FlushError implements what http.ResponseController looks for; Flush what
+// others do.
+func (w *response) FlushError() error {
+	if !w.begun {
+		w.WriteHeader(http.StatusOK)
+	}
+	w.extend()
+	return w.control.Flush()
+}
+
+func (w *response) Flush() { _ = w.FlushError() }
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }

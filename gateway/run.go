@@ -1,0 +1,200 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/mcpauth-go/mcpauth"
+)
+
+// lifecycles returns the parts that are started and closed with the gateway.
+func (g *Gateway) lifecycles() []mcpauth.Lifecycle {
+	var all []mcpauth.Lifecycle
+	for _, part := range []any{g.config.Provider, g.config.Resolver} {
+		if l, ok := part.(mcpauth.Lifecycle); ok {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// Start starts the provider and the resolver. Run and Serve do so themselves.
+func (g *Gateway) Start(ctx context.Context) error {
+	g.config.Logger.Info("gateway starting", "resource", g.resource.Identifier(), "metadata", g.resource.MetadataURL())
+	for _, part := range g.lifecycles() {
+		if err := part.Start(ctx); err != nil {
+			return fmt.Errorf("gateway: %w", err)
+		}
+	}
+	return nil
+}
+
+// Shutdown stops gracefully: new requests get 503, open streams end, requests
+// in progress finish, and then sessions, instances, resolver and provider are
+// closed. When ctx ends first, requests are no longer waited for; instances
+// that are not in use are closed all the same, and the error says what was
+// left.
+func (g *Gateway) Shutdown(ctx context.Context) error {
+	g.endStreams()
+	err := g.requests.Close(ctx)
+	if err != nil {
+		err = fmt.Errorf("gateway: requests still in progress: %w", err)
+	}
+	if ctx.Err() != nil {
+		// The time for requests is up; that for closing what is idle, or what
+		// requests that have just been cut off leave, is not.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+	}
+	err = errors.Join(err, g.upstream.Shutdown(ctx))
+	for _, part := range g.lifecycles() {
+		err = errors.Join(err, part.Close())
+	}
+	g.limiter.Close()
+	return err
+}
+
+// closeTimeout is what is left for closing when requests have used up
+// ShutdownTimeout.
+const closeTimeout = 2 * time.Second
+
+// ErrServed is what Run and Serve return when called again.
+var ErrServed = errors.New("gateway: served before; make a new one")
+
+// Run starts the gateway, listens on Addr and serves until ctx is done or the
+// process gets SIGINT or SIGTERM. Then it stops as Shutdown does, within
+// ShutdownTimeout, past which connections are cut and the contexts of their
+// requests cancelled; a second signal ends the process at once. It returns nil
+// after a graceful stop. A Gateway serves once.
+func (g *Gateway) Run(ctx context.Context) error {
+	if g.served.Swap(true) {
+		return ErrServed
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// From the first signal on, the next one does what it does by default.
+	defer context.AfterFunc(ctx, stop)()
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", g.config.Addr)
+	if err != nil {
+		return errors.Join(fmt.Errorf("gateway: %w", err), g.Shutdown(ctx))
+	}
+	return g.serve(ctx, listener)
+}
+
+// Serve is Run on a listener of the caller's, which it closes, and without an
+// eye on signals.
+func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
+	if g.served.Swap(true) {
+		return errors.Join(ErrServed, listener.Close())
+	}
+	return g.serve(ctx, listener)
+}
+
+func (g *Gateway) serve(ctx context.Context, listener net.Listener) error {
+	if tcp, ok := listener.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && loopbackAddr(g.config.Addr) {
+		listener.Close()
+		return errors.Join(fmt.Errorf("gateway: the listener %s is beyond loopback: set Addr to it, and PublicURL to the origin that clients see", tcp), g.Shutdown(ctx))
+	}
+	base, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	failed := make(chan error, 2)
+	stopAside, err := g.serveAside(ctx, failed)
+	if err == nil {
+		err = g.Start(ctx)
+	}
+	if err != nil {
+		listener.Close()
+		return errors.Join(err, g.Shutdown(ctx), stopAside(ctx))
+	}
+	server := g.server(g)
+	server.BaseContext = func(net.Listener) context.Context { return base }
+	go func() { failed <- server.Serve(listener) }()
+	g.config.Logger.Info("gateway serving", "addr", listener.Addr().String())
+
+	select {
+	case err = <-failed:
+		err = fmt.Errorf("gateway: %w", err)
+	case <-ctx.Done():
+	}
+	g.config.Logger.Info("gateway stopping")
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.config.ShutdownTimeout)
+	defer cancel()
+	g.endStreams() // Shutdown waits for them
+	if e := server.Shutdown(stopping); e != nil {
+		cut()
+		server.Close()
+		err = errors.Join(err, fmt.Errorf("gateway: requests cut off at the end of ShutdownTimeout: %w", e))
+	}
+	err = errors.Join(err, g.Shutdown(stopping))
+	// Last, so that it can be asked until then how the stop goes.
+	aside, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	err = errors.Join(err, stopAside(aside))
+	g.config.Logger.Info("gateway stopped")
+	return err
+}
+
+func (g *Gateway) server(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(g.config.Logger.Handler(), slog.LevelWarn),
+	}
+}
+
+// serveAside serves what operators ask for: metrics and health, and, apart from
+// them, administration. stop ends it, and is never nil.
+func (g *Gateway) serveAside(ctx context.Context, failed chan<- error) (stop func(context.Context) error, err error) {
+	var stops []func(context.Context) error
+	stop = func(ctx context.Context) error {
+		var err error
+		for _, s := range stops {
+			err = errors.Join(err, s(ctx))
+		}
+		return err
+	}
+	if g.admin != nil {
+		if err := g.admin.Start(ctx); err != nil {
+			return stop, fmt.Errorf("gateway: administration: %w", err)
+		}
+		stops = append(stops, g.admin.Shutdown)
+	}
+	if g.config.OperationsAddr != "" {
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", g.config.OperationsAddr)
+		if err != nil {
+			return stop, fmt.Errorf("gateway: operations: %w", err)
+		}
+		server := g.server(g.Operations())
+		server.WriteTimeout = 30 * time.Second
+		go func() {
+			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+			}
+		}()
+		stops = append(stops, server.Shutdown)
+		g.config.Logger.Info("operations serving", "addr", listener.Addr().String())
+	}
+	return stop, nil
+}
+
+// Operations returns a handler of /metrics, for Prometheus, and of /livez and
+// /readyz. It asks nobody for a credential: Run and Serve serve it on
+// OperationsAddr, and who embeds a Gateway serves it where only operators get.
+func (g *Gateway) Operations() http.Handler {
+	routes := http.NewServeMux()
+	routes.Handle("GET /metrics", g.observer.MetricsHandler())
+	routes.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, http.StatusOK, "ok") })
+	routes.HandleFunc("GET /readyz", g.serveReady)
+	return routes
+}

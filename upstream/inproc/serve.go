@@ -1,0 +1,220 @@
+package inproc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/envelope"
+)
+
+// told is what the SDK is told of a user, made once for an identity that many
+// requests come with. It is shared by them, and so for reading only.
+type told struct {
+	id   *mcpauth.Identity
+	info *auth.TokenInfo
+}
+
+// tokenInfo tells the SDK who the user is. It is the one thing of a request
+// that reaches each handler of a session.
+func tokenInfo(ctx context.Context, _ string, _ *http.Request) (*auth.TokenInfo, error) {
+	id, to := mcpauth.FromContext(ctx), servingFrom(ctx)
+	last := to.in.told.Load()
+	if last == nil || last.id != id {
+		last = &told{id, &auth.TokenInfo{
+			UserID:     id.Principal(),
+			Scopes:     id.Scopes(),
+			Expiration: id.Expiry(),
+			Extra:      map[string]any{requestExtra: nil},
+		}}
+		to.in.told.Store(last)
+	}
+	if to.session == nil {
+		return last.info, nil
+	}
+	info := *last.info
+	info.Extra = map[string]any{requestExtra: context.WithoutCancel(ctx)}
+	return &info, nil
+}
+
+// requestExtra is where TokenInfo.Extra has the context of the request, in a
+// session. Outside of sessions it is there and nil.
+const requestExtra = "mcpauth.request"
+
+// requestContext returns ctx, which the SDK hands to a method, with the values
+// of the request that asks for it: in a session, the SDK hands over the context
+// of the session's first request. It returns nil when the request has not come
+// by way of this package.
+func requestContext(ctx context.Context, req mcp.Request) context.Context {
+	extra := req.GetExtra()
+	if extra == nil || extra.TokenInfo == nil {
+		return nil
+	}
+	values, ok := extra.TokenInfo.Extra[requestExtra]
+	if !ok {
+		return nil
+	}
+	if values, ok := values.(context.Context); ok {
+		return overlaid{ctx, values}
+	}
+	return ctx
+}
+
+// overlaid is a context that has the values of another one too.
+type overlaid struct {
+	context.Context
+	values context.Context // cannot end: made by context.WithoutCancel
+}
+
+func (c overlaid) Value(key any) any {
+	if v := c.values.Value(key); v != nil {
+		return v
+	}
+	return c.Context.Value(key)
+}
+
+// onBehalfOf is MCP middleware of a server that belongs to principal.
+func (u *Upstream) onBehalfOf(principal string) mcp.Middleware {
+	return func(next mcp.MethodHandler) mcp.MethodHandler {
+		return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+			ctx = requestContext(ctx, req)
+			if ctx == nil || mcpauth.FromContext(ctx) == nil || mcpauth.FromContext(ctx).Principal() != principal {
+				return nil, errors.New("this server belongs to another user")
+			}
+			result, err := u.call(ctx, next, method, req)
+			if u.config.Called != nil {
+				tool, ok := result.(*mcp.CallToolResult)
+				u.config.Called(ctx, err != nil || ok && tool.IsError)
+			}
+			if method == "initialize" {
+				err = u.bind(ctx, req, err)
+			}
+			if err != nil {
+				return nil, err // a nil result within the interface would not do
+			}
+			return result, nil
+		}
+	}
+}
+
+// call calls next, which has its time.
+func (u *Upstream) call(ctx context.Context, next mcp.MethodHandler, method string, req mcp.Request) (mcp.Result, error) {
+	if method == methodListen || strings.HasPrefix(method, "notifications/") {
+		return u.safely(ctx, next, method, req)
+	}
+	ctx, cancel := context.WithTimeout(ctx, u.config.CallTimeout)
+	defer cancel()
+	type answer struct {
+		result mcp.Result
+		err    error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		result, err := u.safely(ctx, next, method, req)
+		answered <- answer{result, err}
+	}()
+	// A handler that does not listen to its context is left to itself. One
+	// that does has no need of this: it answers when the client cancels, too.
+	late := time.NewTimer(u.config.CallTimeout)
+	defer late.Stop()
+	select {
+	case a := <-answered:
+		tool, ok := a.result.(*mcp.CallToolResult)
+		if ctx.Err() != context.DeadlineExceeded || a.err == nil && !(ok && tool.IsError) {
+			return a.result, a.err
+		}
+	case <-late.C:
+	}
+	return nil, &jsonrpc.Error{Code: envelope.CodeTimeout, Message: fmt.Sprintf("request timed out after %s", u.config.CallTimeout)}
+}
+
+// safely calls next, whose panics would otherwise end the process for all
+// users: the SDK runs this in a goroutine of its own, and encodes results in
+// one.
+func (u *Upstream) safely(ctx context.Context, next mcp.MethodHandler, method string, req mcp.Request) (result mcp.Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			u.config.Logger.ErrorContext(ctx, "panic in a server", "method", method, "panic", p, "stack", string(debug.Stack()))
+			result, err = nil, &jsonrpc.Error{Code: envelope.CodeInternal, Message: "internal error"}
+		}
+	}()
+	if result, err = next(ctx, method, req); err != nil {
+		return nil, err
+	}
+	u.show(ctx, result)
+	return encoded(result)
+}
+
+// encoded returns result with what the author's own types hold as JSON already.
+// The SDK would encode it in a goroutine where a panic of theirs ends the
+// process.
+func encoded(result mcp.Result) (mcp.Result, error) {
+	r, ok := result.(*mcp.CallToolResult)
+	if !ok || r.StructuredContent == nil && len(r.Meta) == 0 {
+		return result, nil
+	}
+	own := *r // the author may keep theirs
+	if _, done := r.StructuredContent.(json.RawMessage); r.StructuredContent != nil && !done {
+		text, err := json.Marshal(r.StructuredContent)
+		if err != nil {
+			return nil, fmt.Errorf("structured content: %w", err)
+		}
+		own.StructuredContent = json.RawMessage(text)
+	}
+	if len(r.Meta) > 0 {
+		own.Meta = make(mcp.Meta, len(r.Meta))
+		for name, value := range r.Meta {
+			text, err := json.Marshal(value)
+			if err != nil {
+				return nil, fmt.Errorf("_meta: %w", err)
+			}
+			own.Meta[name] = json.RawMessage(text)
+		}
+	}
+	return &own, nil
+}
+
+// show takes from a list what its user is not to see. It tells clients and
+// caches between us that a result is for this user alone, too; the protocol's
+// default is public.
+func (u *Upstream) show(ctx context.Context, result mcp.Result) {
+	const private = "private"
+	switch r := result.(type) {
+	case *mcp.DiscoverResult:
+		r.CacheScope = private
+	case *mcp.ListToolsResult:
+		r.CacheScope = private
+		r.Tools = shown(ctx, u, "tool", r.Tools, func(t *mcp.Tool) string { return t.Name })
+	case *mcp.ListPromptsResult:
+		r.CacheScope = private
+		r.Prompts = shown(ctx, u, "prompt", r.Prompts, func(p *mcp.Prompt) string { return p.Name })
+	case *mcp.ListResourcesResult:
+		r.CacheScope = private
+		r.Resources = shown(ctx, u, "resource", r.Resources, func(r *mcp.Resource) string { return r.URI })
+	case *mcp.ListResourceTemplatesResult:
+		r.CacheScope = private
+		r.ResourceTemplates = shown(ctx, u, "resource", r.ResourceTemplates, func(t *mcp.ResourceTemplate) string { return t.URITemplate })
+	case *mcp.ReadResourceResult:
+		r.CacheScope = private
+	}
+}
+
+// shown returns those of items that the user in ctx is to see.
+func shown[T any](ctx context.Context, u *Upstream, kind string, items []T, name func(T) string) []T {
+	if u.config.Shows == nil {
+		return items
+	}
+	hidden := func(item T) bool { return !u.config.Shows(ctx, kind, name(item)) }
+	return slices.DeleteFunc(slices.Clone(items), hidden) // the author may keep theirs
+}

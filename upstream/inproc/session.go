@@ -1,0 +1,112 @@
+package inproc
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/envelope"
+)
+
+func (u *Upstream) serveSession(w http.ResponseWriter, r *http.Request, owner *user, stream bool) {
+	s := u.sessionOf(w, r, r.Header.Get(sessionHeader), owner)
+	if s == nil {
+		return
+	}
+	defer u.pool.done(s)
+	serve(s.handler, w, r, &serving{s.in, s}, &s.entitlement, stream)
+}
+
+// sessionOf returns owner's session of that id, in use, or answers that there
+// is none.
+func (u *Upstream) sessionOf(w http.ResponseWriter, r *http.Request, id string, owner *user) *session {
+	s, err := u.pool.session(id, owner.principal)
+	if err != nil {
+		// The same for a session that never was and for another user's, so
+		// that nobody learns which ids are in use. Decided here: the SDK
+		// would tell the two apart.
+		const message = "Session not found"
+		u.config.Refused(r, &mcpauth.Error{Code: mcpauth.ErrUnknownSession, Message: message, Cause: err})
+		envelope.WriteError(w, http.StatusNotFound, nil, envelope.CodeSession, message)
+	}
+	return s
+}
+
+func (u *Upstream) openSession(w http.ResponseWriter, r *http.Request, owner *user, _ bool) {
+	s, err := u.newSession(r, owner)
+	if err != nil {
+		u.config.Refuse(w, r, err)
+		return
+	}
+	// A handler of the session's own: the SDK keys sessions by ids that the
+	// author may have chosen, and two of the same would meet in one handler.
+	s.handler = u.handler(&mcp.StreamableHTTPOptions{EventStore: u.replay.session()})
+	defer u.openedSession(s)
+	serve(s.handler, w, r, &serving{s.in, s}, &s.entitlement, false)
+}
+
+// newSession returns a session of owner's that is being opened. openedSession
+// must follow.
+func (u *Upstream) newSession(r *http.Request, owner *user) (*session, error) {
+	if err := u.pool.sit(owner); err != nil {
+		return nil, err
+	}
+	var in *instance
+	var err error
+	if u.config.Sessions == PerUser {
+		in, err = u.lease(r, owner)
+	} else {
+		in, err = u.create(r.Context(), r, PerSession)
+	}
+	if err != nil {
+		u.pool.rise(owner)
+		return nil, err
+	}
+	return u.pool.newSession(owner, in), nil
+}
+
+// openedSession ends the request that was to open s.
+func (u *Upstream) openedSession(s *session) {
+	close(s.opened)
+	u.pool.done(s)
+	if u.pool.abandon(s) {
+		u.pool.closeSession(s, "") // initialize did not succeed, or the client has left before
+	}
+}
+
+// bind ties the session that is being initialized to ours, before the client
+// learns the session's id. failed is what initialize has failed with, in which
+// case, or when bind fails itself, the session is closed once the client has
+// its answer.
+func (u *Upstream) bind(ctx context.Context, req mcp.Request, failed error) error {
+	bound, ok := req.GetSession().(*mcp.ServerSession)
+	to := servingFrom(ctx)
+	if !ok || to == nil || to.session == nil {
+		return failed
+	}
+	s, id := to.session, bound.ID()
+	if id == "" {
+		u.config.Logger.Error("a server that hands out no session ids (ServerOptions.GetSessionID) cannot be used in sessions")
+		return errors.New("this server hands out no session ids")
+	}
+	known, err := u.pool.bind(s, bound, id)
+	if failed == nil {
+		failed = err
+	}
+	// One goroutine sees to the end of both, so that the instance outlives the
+	// calls of its session.
+	u.spawn(func() {
+		if failed != nil {
+			<-s.opened // closing the session now could cut off the answer
+			bound.Close()
+		}
+		bound.Wait()
+		if known {
+			u.pool.closeSession(s, id)
+		}
+	})
+	return failed
+}

@@ -46,6 +46,9 @@ type Config struct {
 	// ReloadInterval is how often files are read again after Start, so that
 	// keys and secrets are rotated without a restart. Default 10 s.
 	ReloadInterval time.Duration
+	// Fetch says how keys are fetched, for issuers with JWKSURL, Discover or
+	// DiscoverAt.
+	Fetch Fetch
 	// Logger takes what happens outside of a request: start, reloads, close.
 	// Default slog.Default().
 	Logger *slog.Logger
@@ -66,15 +69,17 @@ type Issuer struct {
 	// write none into "aud". Default "aud".
 	AudienceClaim string
 	// Keys are where the issuer's keys come from; at least one. Several
-	// serve at once, as during a rotation.
+	// serve at once, as during a rotation. JWKSURL, Discover and DiscoverAt
+	// each stand alone.
 	Keys []KeySource
 	// Algorithms are those taken. Default: those of the keys. A key that
-	// names no algorithm gets the one listed here that fits its type, or
-	// HS256, RS256, the one of its curve, or EdDSA.
+	// names no algorithm gets the one listed here that fits its type (of
+	// fetched keys, the first one), or HS256, RS256, the one of its curve, or
+	// EdDSA. Fetched keys never serve HS256 and its like.
 	Algorithms []Algorithm
-	// UserIDClaim is the one claim that holds the user's id. Default
-	// "userId". There is no second choice: a fallback would let one user's
-	// "sub" equal another's "userId".
+	// UserIDClaim is the one claim that holds the user's id. Default "sub"
+	// with fetched keys, else "userId". There is no second choice: a fallback
+	// would let one user's "sub" equal another's "userId".
 	UserIDClaim string
 	// RequireType refuses tokens without "typ" in their header. With it or
 	// without, a "typ" must be JWT or at+jwt.
@@ -132,6 +137,7 @@ func (c Config) withDefaults() Config {
 	c.Cache.TTL = cmp.Or(c.Cache.TTL, defaultTTL)
 	c.Cache.MaxBytes = cmp.Or(c.Cache.MaxBytes, defaultMaxBytes)
 	c.ReloadInterval = cmp.Or(c.ReloadInterval, defaultReloadInterval)
+	c.Fetch = c.Fetch.withDefaults()
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -147,6 +153,9 @@ func (c Config) withDefaults() Config {
 			}
 		}
 		iss.AudienceClaim = cmp.Or(iss.AudienceClaim, defaultAudienceClaim)
+		if iss.fetches() {
+			iss.UserIDClaim = cmp.Or(iss.UserIDClaim, "sub")
+		}
 		iss.UserIDClaim = cmp.Or(iss.UserIDClaim, defaultUserIDClaim)
 		iss.ClockTolerance = max(cmp.Or(iss.ClockTolerance, defaultTolerance), 0)
 	}
@@ -172,6 +181,7 @@ func (c Config) faults() []mcpauth.Fault {
 		add("Cache.MaxBytes", fmt.Sprintf("found %d", c.Cache.MaxBytes), "at least 1 MiB")
 	}
 	within("ReloadInterval", c.ReloadInterval, time.Millisecond, 24*time.Hour)
+	faults = append(faults, c.Fetch.faults()...)
 	if len(c.Issuers) == 0 {
 		add("Issuers", "empty", "at least one issuer")
 	}

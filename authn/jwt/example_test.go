@@ -53,6 +53,26 @@ func ExampleNew() {
 	// Output: alice: map[email:"alice@example.com"]
 }
 
+// The keys of most identity providers are found by the issuer's name alone.
+// Start fetches them, and Ready says when they are there.
+func ExampleDiscover() {
+	provider, err := jwt.New(jwt.Config{
+		Issuers: []jwt.Issuer{{
+			Name:     "https://tenant.us.auth0.com/",
+			Audience: []string{"https://mcp.example.com/mcp"},
+			Keys:     []jwt.KeySource{jwt.Discover()},
+		}},
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer provider.Close()
+	fmt.Println(provider.Ready())
+	// Output: jwt: no keys of ["https://tenant.us.auth0.com/"]
+}
+
 // Everything that is wrong is reported at once.
 func ExampleNew_incorrect() {
 	os.Setenv("EXAMPLE_SHORT_SECRET", "test-secret")

@@ -33,6 +33,7 @@ type KeySource struct {
 	name     string // for messages
 	isFile   bool
 	encoding Encoding
+	url      string // of what is fetched, "" for what the issuer's name leads to
 }
 
 type form int
@@ -42,6 +43,8 @@ const (
 	formSecret
 	formPEM
 	formJWKS
+	formURL      // a set that is fetched
+	formMetadata // metadata that leads to such a set
 )
 
 // expected says what a source of this form should have held.
@@ -152,8 +155,9 @@ func withoutPath(err error) error {
 // issuer is a configured issuer with its keys as they are now.
 type issuer struct {
 	Issuer
-	keys   atomic.Pointer[keys]
-	scopes atomic.Pointer[scopes] // those of the last good token
+	keys    atomic.Pointer[keys]
+	scopes  atomic.Pointer[scopes] // those of the last good token
+	fetched *fetched               // nil when the keys are static
 }
 
 // keys is one state of an issuer's keys. A result is good as long as the
@@ -161,7 +165,7 @@ type issuer struct {
 type keys struct {
 	issuer *issuer
 	set    *jwk.Set
-	digest [sha256.Size]byte // of the sources
+	digest [sha256.Size]byte // of the sources, when they are static
 }
 
 // current reports whether k is still the state of its issuer's keys.

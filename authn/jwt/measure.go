@@ -22,5 +22,21 @@ func (p *Provider) Measure() []mcpauth.Measurement {
 				Labels: labels, Value: float64(cache.stats.Bytes)})
 		}
 	}
+	for _, set := range s.KeySets {
+		labels := map[string]string{"issuer": set.Issuer}
+		all = append(all,
+			mcpauth.Measurement{Name: "mcpauth_jwt_keyset_fetches_total", Help: "Fetches of the issuer's key set that brought one.",
+				Labels: labels, Counter: true, Value: float64(set.Fetches)},
+			mcpauth.Measurement{Name: "mcpauth_jwt_keyset_fetch_failures_total", Help: "Fetches of the issuer's key set that failed.",
+				Labels: labels, Counter: true, Value: float64(set.Failures)},
+			mcpauth.Measurement{Name: "mcpauth_jwt_keyset_keys", Help: "Keys of the issuer in use; 0 means that its tokens cannot be verified.",
+				Labels: labels, Value: float64(set.Keys)},
+			mcpauth.Measurement{Name: "mcpauth_jwt_keyset_skipped_keys", Help: "Keys of the issuer's set that cannot be used.",
+				Labels: labels, Value: float64(set.Skipped)})
+		if set.Keys > 0 {
+			all = append(all, mcpauth.Measurement{Name: "mcpauth_jwt_keyset_age_seconds", Help: "Time since the issuer's keys in use were last fetched.",
+				Labels: labels, Value: set.Age.Seconds()})
+		}
+	}
 	return all
 }

@@ -57,21 +57,30 @@ func sinceNow() func() instant {
 	}
 }
 
-// New returns a Provider for c. It reads all keys; the error, a
+// New returns a Provider for c. It reads all static keys; the error, a
 // *mcpauth.ConfigError, has everything that is wrong with the configuration
-// and the keys.
+// and the keys. It asks nothing of the network.
 //
-// The Provider answers at once. Start adds what goes on in the background, and
-// Close must follow New in any case, to release the caches.
+// The Provider answers at once; for issuers whose keys are fetched, that is
+// ErrUnavailable until Start has got them (see Ready). Start begins what goes
+// on in the background, and Close must follow New in any case, to release the
+// caches.
 func New(c Config) (*Provider, error) {
 	c = c.withDefaults()
 	faults := c.faults()
 	p := &Provider{config: c, issuers: map[string]*issuer{}}
 	for i, settings := range c.Issuers {
 		iss := &issuer{Issuer: settings}
-		k, keyFaults := iss.load(fmt.Sprintf("Issuers[%d]", i))
-		faults = append(faults, keyFaults...)
-		iss.keys.Store(k)
+		field := fmt.Sprintf("Issuers[%d]", i)
+		if iss.fetches() {
+			faults = append(faults, iss.fetchFaults(field, c.Fetch)...)
+			iss.fetched = &fetched{}
+			iss.keys.Store(&keys{issuer: iss, set: noKeys})
+		} else {
+			k, keyFaults := iss.load(field)
+			faults = append(faults, keyFaults...)
+			iss.keys.Store(k)
+		}
 		p.issuers[iss.Name] = iss
 		p.only = iss
 	}
@@ -80,6 +89,11 @@ func New(c Config) (*Provider, error) {
 	}
 	if len(p.issuers) > 1 {
 		p.only = nil
+	}
+	for _, iss := range p.issuers {
+		if iss.fetched != nil {
+			p.newSource(iss)
+		}
 	}
 	p.now = sinceNow()
 	// The forwarding index may hold tokens that the cache has let go, so each
@@ -96,9 +110,9 @@ func New(c Config) (*Provider, error) {
 	return p, nil
 }
 
-// Start logs what the provider takes and begins to watch the files of keys
-// and secrets. It returns at once; ctx bounds nothing after that. It is an
-// error to start twice or after Close.
+// Start logs what the provider takes, and begins to watch the files of keys
+// and secrets and to fetch the keys of the other issuers. It returns at once;
+// ctx bounds nothing after that. It is an error to start twice or after Close.
 func (p *Provider) Start(ctx context.Context) error {
 	p.lifecycle.Lock()
 	defer p.lifecycle.Unlock()
@@ -117,6 +131,11 @@ func (p *Provider) Start(ctx context.Context) error {
 		}
 		for _, source := range iss.Keys {
 			files = files || source.isFile
+		}
+		if f := p.issuers[iss.Name].fetched; f != nil {
+			if err := f.source.Start(ctx); err != nil {
+				return fmt.Errorf("jwt: %w", err)
+			}
 		}
 	}
 	if files {
@@ -137,7 +156,7 @@ func (p *Provider) watch(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		err := p.Reload()
+		err := p.reloadStatic()
 		if err == nil {
 			last = ""
 		} else if text := err.Error(); text != last {
@@ -147,10 +166,16 @@ func (p *Provider) watch(ctx context.Context) {
 	}
 }
 
-// Reload reads all keys again, at once. A key that is gone ends every result
-// that rests on it, cached ones included. With any fault, which the returned
-// *mcpauth.ConfigError describes, nothing changes.
+// Reload gets all keys again, at once. A key that is gone ends every result
+// that rests on it, cached ones included. With any fault of the static keys,
+// which a *mcpauth.ConfigError describes, none of them changes; of issuers
+// whose keys are fetched, each goes by itself, within Fetch.Timeout. It works
+// without Start, too.
 func (p *Provider) Reload() error {
+	return errors.Join(p.reloadStatic(), p.refetchAll())
+}
+
+func (p *Provider) reloadStatic() error {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
 	var (
@@ -159,6 +184,9 @@ func (p *Provider) Reload() error {
 	)
 	for i := range p.config.Issuers {
 		iss := p.issuers[p.config.Issuers[i].Name]
+		if iss.fetched != nil {
+			continue
+		}
 		k, keyFaults := iss.load(fmt.Sprintf("Issuers[%d]", i))
 		faults = append(faults, keyFaults...)
 		next[iss] = k
@@ -185,6 +213,11 @@ func (p *Provider) Close() error {
 	}
 	if p.stop != nil {
 		p.stop()
+	}
+	for _, iss := range p.issuers {
+		if iss.fetched != nil {
+			iss.fetched.source.Close()
+		}
 	}
 	p.stopped.Wait()
 	p.clear()
@@ -236,11 +269,12 @@ func (p *Provider) Token(issuer, userID string) (token mcpauth.Secret, ok bool) 
 	return e.identity.Token(), true
 }
 
-// Stats is what the caches hold now.
+// Stats is what the caches hold now, and what has become of fetched keys.
 type Stats struct {
-	Accepted  CacheStats // tokens answered from memory
-	Refused   CacheStats // refusals answered from memory
-	Forwarded CacheStats // users with a token for Provider.Token
+	Accepted  CacheStats    // tokens answered from memory
+	Refused   CacheStats    // refusals answered from memory
+	Forwarded CacheStats    // users with a token for Provider.Token
+	KeySets   []KeySetStats // of the issuers whose keys are fetched, in the order of the configuration
 }
 
 // CacheStats describes one cache.
@@ -250,7 +284,7 @@ type CacheStats struct {
 	Evictions uint64 // entries let go for want of room
 }
 
-// Stats returns the present state of the caches.
+// Stats returns the present state of the caches and of fetched keys.
 func (p *Provider) Stats() Stats {
 	s := Stats{Forwarded: p.latest.stats()}
 	if p.accepted != nil {
@@ -258,6 +292,11 @@ func (p *Provider) Stats() Stats {
 	}
 	if p.refused != nil {
 		s.Refused = p.refused.stats()
+	}
+	for _, settings := range p.config.Issuers {
+		if iss := p.issuers[settings.Name]; iss.fetched != nil {
+			s.KeySets = append(s.KeySets, iss.keySetStats())
+		}
 	}
 	return s
 }

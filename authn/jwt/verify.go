@@ -23,9 +23,11 @@ func (p *Provider) Authenticate(ctx context.Context, r *mcpauth.Request) (*mcpau
 	return p.Verify(ctx, token)
 }
 
-// Verify returns the identity that token proves, or an *mcpauth.Error. It does
-// not wait for anything.
-func (p *Provider) Verify(_ context.Context, token string) (*mcpauth.Identity, error) {
+// Verify returns the identity that token proves, or an *mcpauth.Error. It waits
+// for one thing only: when the token is signed with a key that an issuer whose
+// keys are fetched does not have yet, for its keys to be fetched anew, until
+// ctx ends and for Fetch.Timeout at most.
+func (p *Provider) Verify(ctx context.Context, token string) (*mcpauth.Identity, error) {
 	if p.closed.Load() {
 		return nil, errClosed
 	}
@@ -36,23 +38,33 @@ func (p *Provider) Verify(_ context.Context, token string) (*mcpauth.Identity, e
 		return nil, refuse(mcpauth.ErrTooLarge, "the token is too large",
 			fmt.Errorf("%d bytes, the limit is %d", len(token), p.config.MaxTokenSize))
 	}
-	if p.accepted == nil {
-		return p.verifyAnew(token)
+	if p.accepted != nil {
+		now := p.now()
+		if e, ok := p.accepted.get(token, now); ok {
+			if id, err := admit(e, nil, now); err != errKeysChanged {
+				return id, err
+			}
+		}
+		if p.refused != nil {
+			if err, ok := p.refused.get(token, p.generation.Load(), now); ok {
+				return nil, err
+			}
+		}
 	}
-	now := p.now()
-	if e, ok := p.accepted.get(token, now); ok {
-		if id, err := admit(e, nil, now); err != errKeysChanged {
+	id, err := p.verifyNow(token)
+	if lacks, ok := err.(*lacking); ok {
+		return p.awaitKey(ctx, token, lacks)
+	}
+	return id, err
+}
+
+// verifyNow verifies a token with the keys that there are.
+func (p *Provider) verifyNow(token string) (*mcpauth.Identity, error) {
+	if p.accepted != nil {
+		e, err := p.verifyOnce(token)
+		if id, err := admit(e, err, p.now()); err != errKeysChanged {
 			return id, err
 		}
-	}
-	if p.refused != nil {
-		if err, ok := p.refused.get(token, p.generation.Load(), now); ok {
-			return nil, err
-		}
-	}
-	e, err := p.verifyOnce(token)
-	if id, err := admit(e, err, p.now()); err != errKeysChanged {
-		return id, err
 	}
 	return p.verifyAnew(token)
 }
@@ -201,17 +213,19 @@ func (p *Provider) verify(token string, now instant) (*entry, error) {
 
 	// Signature.
 	k := iss.keys.Load()
-	if !k.set.Serves(header.Algorithm) {
-		return nil, refuse(mcpauth.ErrUnsupportedAlgorithm, "unsupported algorithm",
-			fmt.Errorf("no key of issuer %q is for %s", iss.Name, header.Algorithm))
+	if !k.set.Serves(header.Algorithm) && !iss.mayServe(header.Algorithm) {
+		return nil, unsupported(iss, header.Algorithm)
 	}
-	good := false
+	good, named := false, header.KeyID == nil
 	tried := k.set.Candidates(header.Algorithm, header.KeyID, func(key *jwk.Key) bool {
 		good = parsed.Verify(key.Key, s.signature)
+		named = named || key.ID != ""
 		return good
 	})
-	if tried == 0 {
-		return nil, unknownKey(iss, header, parsed, s, now)
+	// Keys without a name are tried whatever the token names, which does not
+	// make its key a known one.
+	if tried == 0 || !good && !named && iss.fetched != nil {
+		return nil, unknownKey(iss, k, header, parsed, s, now)
 	}
 	if !good {
 		return nil, errBadSignature
@@ -364,12 +378,16 @@ func (iss *issuer) judge(c *claims, e *entry, now instant) error {
 	return nil
 }
 
-// unknownKey refuses a token whose key iss does not have. The payload is not
-// to be trusted, but a token which says that it is another issuer's, or out
-// of date, is better refused with that.
-func unknownKey(iss *issuer, h jws.Header, t jws.Token, s *scratch, now instant) error {
+// unknownKey refuses a token whose key k does not have. The payload is not to
+// be trusted, but a token which says that it is another issuer's, out of date
+// or for another audience is better refused with that: no key would help it,
+// and none is fetched for it. Where one may be, the result is a *lacking.
+func unknownKey(iss *issuer, k *keys, h jws.Header, t jws.Token, s *scratch, now instant) error {
 	unknown := refuse(mcpauth.ErrUnknownKey, "unknown signing key",
 		fmt.Errorf("issuer %q has no %s key with kid %.64q", iss.Name, h.Algorithm, h.KeyID))
+	if !k.set.Serves(h.Algorithm) {
+		unknown = unsupported(iss, h.Algorithm)
+	}
 	payload, err := s.decodePayload(t)
 	if err != nil {
 		return unknown
@@ -381,7 +399,15 @@ func unknownKey(iss *issuer, h jws.Header, t jws.Token, s *scratch, now instant)
 	if err := iss.judge(&c, &entry{}, now); err != nil {
 		return err
 	}
+	if iss.fetched != nil {
+		return iss.lack(k, c.issuedAt, unknown)
+	}
 	return unknown
+}
+
+func unsupported(iss *issuer, alg Algorithm) error {
+	return refuse(mcpauth.ErrUnsupportedAlgorithm, "unsupported algorithm",
+		fmt.Errorf("no key of issuer %q is for %s", iss.Name, alg))
 }
 
 const failed = "JWT verification failed: "

@@ -31,6 +31,8 @@ type Key struct {
 	ID string
 	// Label says where the key came from, for messages.
 	Label string
+
+	kty, material string // of a fetched key: what makes it the same as another
 }
 
 // MaxKeys bounds how many keys one document may hold.
@@ -40,20 +42,11 @@ const MaxKeys = 100
 // that names another is a fault, and a key that names none gets the one of
 // them that fits its type, or else the type's usual one.
 func Parse(data []byte, algorithms []jws.Algorithm) ([]Key, []error) {
-	var (
-		isSet bool
-		list  []byte
-	)
-	err := strictjson.Object(data, func(name, value []byte) error {
-		if string(name) == "keys" {
-			isSet, list = true, value
-		}
-		return nil
-	})
+	list, err := keysOf(data)
 	if err != nil {
 		return nil, []error{fmt.Errorf("not a JWK or JWK Set: %w", err)}
 	}
-	if !isSet {
+	if list == nil {
 		key, err := parseOne(data, "the key", algorithms)
 		if err != nil {
 			return nil, []error{err}
@@ -85,6 +78,17 @@ func Parse(data []byte, algorithms []jws.Algorithm) ([]Key, []error) {
 		faults = append(faults, errors.New("the set is empty"))
 	}
 	return keys, faults
+}
+
+// keysOf returns the value of "keys", nil when there is none.
+func keysOf(document []byte) (list []byte, err error) {
+	err = strictjson.Object(document, func(name, value []byte) error {
+		if string(name) == "keys" {
+			list = value
+		}
+		return nil
+	})
+	return list, err
 }
 
 // members are those of a JWK that matter here.

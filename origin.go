@@ -77,6 +77,9 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 		name := host
 		if n, _, err := net.SplitHostPort(host); err == nil {
 			name = n
+			if strings.Contains(n, ":") {
+				name = "[" + n + "]"
+			}
 		}
 		return hosts[host] || hosts[name] || loopbackName(name) && overLoopback(r)
 	}

@@ -49,6 +49,8 @@ func TestCheckOrigin(t *testing.T) {
 		{"loopback address from outside", public, outside, "127.0.0.1:8080", nil, badHost},
 		{"loopback name over loopback", public, loopback, "localhost:8080", nil, passes},
 		{"IPv6 loopback name over loopback", public, loopback, "[::1]:8080", nil, passes},
+		{"listed IPv6 host, any port", mcpauth.OriginConfig{PublicURL: "https://mcp.example.com", AllowedHosts: []string{"[2001:db8::1]"}}, outside, "[2001:db8::1]:9000", nil, passes},
+		{"listed IPv6 host without port", mcpauth.OriginConfig{PublicURL: "https://mcp.example.com", AllowedHosts: []string{"[2001:db8::1]"}}, outside, "[2001:DB8::1]", nil, passes},
 		{"IPv6 loopback name without port", public, "::1", "[::1]", nil, passes},
 
 		{"own origin", public, outside, "mcp.example.com", []string{"https://mcp.example.com"}, passes},

@@ -77,7 +77,8 @@ type Config struct {
 	// Resolver finds the user's credential for resources of ResourceType,
 	// which the Factory then gets, and tools with mcpauth.CredentialFrom. Both
 	// or neither. A resolver that is a mcpauth.Lifecycle belongs to the Gateway
-	// as a provider does.
+	// as a provider does. One that gives everybody the same credential, such as
+	// an env.Resolver, is refused.
 	Resolver     mcpauth.Resolver
 	ResourceType string
 
@@ -251,6 +252,7 @@ func (c Config) withDefaults() Config {
 		c.PublicURL = "http://" + c.Addr
 	}
 	c.RequiredScopes = slices.Clone(c.RequiredScopes)
+	c.TrustedProxies = slices.Clone(c.TrustedProxies)
 	if named, ok := c.Provider.(interface{ Issuers() []string }); ok && c.AuthorizationServers == nil {
 		for _, issuer := range named.Issuers() {
 			if u, err := url.Parse(issuer); err == nil && u.Scheme == "https" && u.Host != "" {
@@ -282,6 +284,9 @@ func (c Config) faults() []mcpauth.Fault {
 	}
 	if (c.Resolver == nil) != (c.ResourceType == "") {
 		add("ResourceType", fmt.Sprintf("found %q, with a Resolver that is %v", c.ResourceType, c.Resolver), "both or neither")
+	}
+	if singleUser(c.Resolver) && !singleUser(c.Provider) {
+		add("Resolver", "gives every user the same credential", "one that tells users apart; a single local user is served by Stdio")
 	}
 	c.addressFaults(add)
 	if c.LegacyInstances != PerSession && c.LegacyInstances != PerUser {
@@ -315,9 +320,16 @@ func (c Config) faults() []mcpauth.Fault {
 	return faults
 }
 
+// singleUser reports whether part says of itself, by having a method
+// SingleUser, that it knows of one user only, such as an env.Resolver.
+func singleUser(part any) bool {
+	_, ok := part.(interface{ SingleUser() })
+	return ok
+}
+
 // addressFaults adds what is wrong with where c listens and who may come.
 func (c *Config) addressFaults(add func(field, problem, expected string)) {
-	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
+	if _, port, err := net.SplitHostPort(c.Addr); err != nil || port == "" {
 		add("Addr", fmt.Sprintf("found %q", c.Addr), `"host:port"`)
 	} else if c.PublicURL == "" {
 		add("PublicURL", fmt.Sprintf("missing, while Addr %q is beyond loopback", c.Addr), `the origin that clients see, such as "https://mcp.example.com"`)
@@ -374,5 +386,5 @@ func loopbackAddr(addr string) bool {
 		return false
 	}
 	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"reflect"
 	"testing"
 	"time"
@@ -11,6 +12,8 @@ import (
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/gateway"
 	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
+	"github.com/mcpauth-go/mcpauth/limit"
+	"github.com/mcpauth-go/mcpauth/policy"
 )
 
 // nobody is a provider that refuses everybody.
@@ -57,6 +60,45 @@ func TestConfigFaults(t *testing.T) {
 		{"paths that no mux takes", func(c *gateway.Config) { c.BasePath = "/a//b" }, []string{"BasePath"}},
 		{"paths that climb", func(c *gateway.Config) { c.BasePath = "/a/../b" }, []string{"BasePath"}},
 		{"paths with a line break", func(c *gateway.Config) { c.BasePath = "/a\nb" }, []string{"BasePath"}},
+		{"a resolver without resource type", func(c *gateway.Config) { c.Resolver = resolver(nil) }, []string{"ResourceType"}},
+		{"a resource type without resolver", func(c *gateway.Config) { c.ResourceType = "notes" }, []string{"ResourceType"}},
+		{"an address without port", func(c *gateway.Config) { c.Addr = "127.0.0.1:" }, []string{"Addr"}},
+		{"CORS for nobody", func(c *gateway.Config) { c.CORS = true }, []string{"AllowedOrigins"}},
+		{"CORS for a list", func(c *gateway.Config) { c.CORS, c.AllowedOrigins = true, []string{"https://app.example.com"} }, nil},
+		{"CORS for all", func(c *gateway.Config) { c.CORS, c.AllowedOrigins = true, []string{"*"} }, []string{"AllowedOrigins[0]"}},
+		{"all origins without CORS", func(c *gateway.Config) { c.AllowedOrigins = []string{"https://app.example.com", "*"} }, []string{"AllowedOrigins[1]"}},
+		{"all subdomains", func(c *gateway.Config) { c.Development, c.AllowedOrigins = true, []string{"https://*.example.com"} }, []string{"AllowedOrigins[0]"}},
+		{"all origins in development", func(c *gateway.Config) { c.Development, c.CORS, c.AllowedOrigins = true, true, []string{"*"} }, nil},
+		{"development beyond loopback", func(c *gateway.Config) {
+			c.Development, c.Addr, c.PublicURL = true, "0.0.0.0:8080", "https://mcp.example.com"
+		}, []string{"Development"}},
+		{"all origins in development beyond loopback", func(c *gateway.Config) {
+			c.Development, c.Addr, c.PublicURL, c.AllowedOrigins = true, ":8080", "https://mcp.example.com", []string{"*"}
+		}, []string{"Development"}},
+		{"a proxy that is no range", func(c *gateway.Config) { c.TrustedProxies = make([]netip.Prefix, 1) }, []string{"TrustedProxies[0]"}},
+		{"operations beyond loopback", func(c *gateway.Config) { c.OperationsAddr = "0.0.0.0:9090" }, []string{"OperationsAddr"}},
+		{"operations everywhere", func(c *gateway.Config) { c.OperationsAddr = ":9090" }, []string{"OperationsAddr"}},
+		{"operations under a name", func(c *gateway.Config) { c.OperationsAddr = "metrics.internal:9090" }, []string{"OperationsAddr"}},
+		{"operations at no address", func(c *gateway.Config) { c.OperationsAddr = "127.0.0.1" }, []string{"OperationsAddr"}},
+		{"operations on loopback", func(c *gateway.Config) { c.OperationsAddr = "[::1]:9090" }, nil},
+		{"administration without a token", func(c *gateway.Config) { c.Admin.Addr = "127.0.0.1:9091" }, []string{"Admin.TokenFile"}},
+		{"administration in two places", func(c *gateway.Config) { c.Admin.Addr, c.Admin.Socket = "127.0.0.1:9091", "/tmp/mcpauth-test.sock" }, []string{"Admin.Addr"}},
+		{"rules that say nothing", func(c *gateway.Config) { c.Rules = []policy.Rule{{Tool: "a", Deny: true}, {Tool: "b"}} }, []string{"Rules[1]"}},
+		{"rules whose scopes are none", func(c *gateway.Config) { c.Rules = []policy.Rule{{Tool: "a", Scopes: []string{"a b"}}} }, []string{"Rules[0].Scopes[0]"}},
+		{"a hierarchy of what are no scopes", func(c *gateway.Config) { c.ScopeHierarchy = mcpauth.Hierarchy{"a b": {"c"}} }, []string{`ScopeHierarchy["a b"]`}},
+		{"a rate of nothing", func(c *gateway.Config) { c.UserRate = limit.Rate{Per: time.Minute} }, []string{"UserRate"}},
+		{"a rate of a tool", func(c *gateway.Config) { c.ToolRates = map[string]limit.Rate{"a": {}, "b": limit.Off} }, []string{`ToolRates["a"]`}},
+		{"modes of the other era", func(c *gateway.Config) {
+			c.LegacyInstances, c.ModernInstances = gateway.PerRequest, gateway.PerSession
+		}, []string{"LegacyInstances", "ModernInstances"}},
+		{"negative counts", func(c *gateway.Config) {
+			c.MaxInstances, c.MaxSessions, c.MaxSessionsPerUser, c.MaxStreamsPerUser = -1, -1, -1, -1
+		}, []string{"MaxInstances", "MaxSessions", "MaxSessionsPerUser", "MaxStreamsPerUser"}},
+		{"negative times", func(c *gateway.Config) { c.BodyTimeout, c.WriteTimeout, c.RequestTimeout = -1, -1, -1 }, []string{"BodyTimeout", "WriteTimeout", "RequestTimeout"}},
+		{"a life shorter than idleness", func(c *gateway.Config) { c.MaxLifetime, c.IdleTimeout = time.Minute, time.Hour }, []string{"MaxLifetime"}},
+		{"streams that cannot be resumed", func(c *gateway.Config) { c.ReplayBytes = -1 }, nil},
+		{"users named in a way of their own", func(c *gateway.Config) { c.LogUsers = 7 }, []string{"LogUsers"}},
+		{"a short key", func(c *gateway.Config) { c.LogUsers, c.LogKey = gateway.UserHashed, mcpauth.NewSecret("short") }, []string{"LogKey"}},
 		{"an issuer that is no URL is not advertised", func(c *gateway.Config) { c.Provider = nobody{[]string{"company", "http://plain.example"}} }, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 // Package gateway puts the stations of mcpauth in line and serves MCP behind
-// them: a request's origin is checked, its user verified, the scopes that the
-// server asks for demanded, and then it reaches a server of that user's own.
+// them: a request's origin is checked, its user verified, the scopes that it
+// needs demanded, its rate bounded, the user's credential found, and then it
+// reaches a server of that user's own.
 //
 //	g, err := gateway.New(gateway.Config{
 //		Provider:  provider, // such as a *jwt.Provider
@@ -10,7 +11,7 @@
 //		},
 //	})
 //	…
-//	err = g.Run(ctx) // until ctx is done, then a graceful stop
+//	err = g.Run(ctx) // until ctx is done or a signal comes, then a graceful stop
 //
 // A Gateway is an http.Handler too, to be mounted at "/" beside more specific
 // routes (it also serves health and, under /.well-known/, the resource

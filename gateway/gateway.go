@@ -36,6 +36,7 @@ type Gateway struct {
 	routes   *http.ServeMux
 	requests gate.Gate
 	served   atomic.Bool
+	starting atomic.Bool // Run or Serve has begun, and Start has not ended
 
 	// streams is done when the gateway begins to stop: it ends what would
 	// otherwise stay open for as long as the client likes.
@@ -120,6 +121,10 @@ func (g *Gateway) route(path string, checkOrigin func(http.Handler) http.Handler
 	}
 	page := infopage.New(infopage.Info{Resource: g.resource.Identifier(), MetadataURL: g.resource.MetadataURL()})
 	g.routes.Handle(pattern, line(infoFor(page, authenticated(http.HandlerFunc(g.serveMCP)))))
+	if g.config.LegacySSE {
+		g.routes.Handle(path+"/sse", line(authenticated(g.sseStream(path+"/message"))))
+		g.routes.Handle(path+"/message", line(authenticated(http.HandlerFunc(g.sseMessage))))
+	}
 	g.routes.HandleFunc("GET "+path+"/health", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, http.StatusOK, "ok") })
 	g.routes.HandleFunc("GET "+path+"/health/ready", g.serveReady)
 	if metadata := g.resource.MetadataPath(); metadata != "" {
@@ -134,11 +139,13 @@ func (g *Gateway) cors(next http.Handler) http.Handler {
 		return next
 	}
 	return cors.New(cors.Options{
-		AllowedOrigins: g.config.AllowedOrigins,
-		AllowedMethods: []string{http.MethodGet, http.MethodPost, http.MethodDelete},
-		AllowedHeaders: []string{"*"}, // tools may ask for Mcp-Param-* headers of their own
-		ExposedHeaders: []string{"WWW-Authenticate", "Mcp-Session-Id", "Mcp-Protocol-Version", "Retry-After", "X-Request-Id"},
-		MaxAge:         7200,
+		// What gets here has passed the origin check, which knows more than one
+		// spelling of an origin. Two lists could differ.
+		AllowOriginFunc: func(string) bool { return true },
+		AllowedMethods:  []string{http.MethodGet, http.MethodPost, http.MethodDelete},
+		AllowedHeaders:  []string{"*"}, // tools may ask for Mcp-Param-* headers of their own
+		ExposedHeaders:  []string{"WWW-Authenticate", "Mcp-Session-Id", "Mcp-Protocol-Version", "Retry-After", "X-Request-Id"},
+		MaxAge:          7200,
 	}).Handler(next)
 }
 
@@ -168,7 +175,7 @@ func (g *Gateway) StatsOf(id *mcpauth.Identity) UserStats { return g.upstream.St
 // ServeHTTP serves MCP, health and the resource metadata.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !g.requests.Enter() {
-		g.door.Refuse(w, &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "The server is shutting down."})
+		g.observe(http.HandlerFunc(g.refuseLate)).ServeHTTP(w, r)
 		return
 	}
 	defer g.requests.Leave()
@@ -181,8 +188,18 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.routes.ServeHTTP(w, r)
 }
 
+func (g *Gateway) refuseLate(w http.ResponseWriter, r *http.Request) {
+	g.refuse(w, r, &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "The server is shutting down."})
+}
+
 // serveMCP takes what a verified user sends down the line.
 func (g *Gateway) serveMCP(w http.ResponseWriter, r *http.Request) {
+	g.pass(w, r, g.allowed, g.upstream.Serve)
+}
+
+// pass takes what a verified user sends down the line, by way of a transport
+// with its own allowed, to serve.
+func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, allowed allowFunc, serve serveFunc) {
 	note := noteOf(r.Context())
 	note.identity = mcpauth.FromContext(r.Context())
 	var messages []envelope.Message
@@ -199,7 +216,7 @@ func (g *Gateway) serveMCP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	note.asked(r, messages)
-	if r.Method == http.MethodPost && !g.agree(w, r, messages) || !g.allowed(w, r, messages) || !g.withinLimits(w, r, messages) {
+	if r.Method == http.MethodPost && !g.agree(w, r, messages) || !allowed(w, r, messages) || !g.withinLimits(w, r, messages) {
 		return
 	}
 	r, ok := g.withCredential(w, r)
@@ -207,13 +224,21 @@ func (g *Gateway) serveMCP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if note.stream {
-		ctx, cancel := context.WithCancel(r.Context())
-		defer cancel()
-		defer context.AfterFunc(g.streams, cancel)()
+		ctx, end := context.WithCancelCause(r.Context())
+		defer end(nil)
+		defer context.AfterFunc(g.streams, func() { end(errStopping) })()
 		r = r.WithContext(ctx)
 	}
-	g.upstream.Serve(w, r, messages)
+	serve(w, r, messages)
 }
+
+type (
+	// allowFunc reports whether the user may do what messages ask for, or
+	// answers why not.
+	allowFunc func(w http.ResponseWriter, r *http.Request, messages []envelope.Message) bool
+	// serveFunc answers r, which has passed every station.
+	serveFunc func(w http.ResponseWriter, r *http.Request, messages []envelope.Message)
+)
 
 // allowed reports whether the user may do what messages ask for, or answers
 // why not.
@@ -224,13 +249,12 @@ func (g *Gateway) allowed(w http.ResponseWriter, r *http.Request, messages []env
 	case refusal == nil:
 		return true
 	case refusal.Code == mcpauth.ErrForbidden:
-		// What is denied to all is not shown in lists, and is not there.
 		noteRefusal(r, refusal)
 		status := http.StatusOK
 		if len(messages) > 1 {
 			status = http.StatusBadRequest // there is no one answer to a batch
 		}
-		envelope.WriteError(w, status, soleID(messages), envelope.CodeInvalidParams, "Unknown tool, prompt or resource")
+		envelope.WriteError(w, status, soleID(messages), envelope.CodeInvalidParams, unknownOperation)
 	default:
 		if !inproc.Modern(r, messages) {
 			// Clients of these versions ask for the scopes of the challenge
@@ -241,6 +265,10 @@ func (g *Gateway) allowed(w http.ResponseWriter, r *http.Request, messages []env
 	}
 	return false
 }
+
+// unknownOperation is what is said of something that is denied to all: it is not
+// shown in lists, and is not there.
+const unknownOperation = "Unknown tool, prompt or resource"
 
 func union(a, b []string) []string {
 	all := slices.Clone(a)
@@ -275,8 +303,8 @@ func (g *Gateway) withinLimits(w http.ResponseWriter, r *http.Request, messages 
 	if ok {
 		return true
 	}
-	refusal := &mcpauth.Error{Code: mcpauth.ErrRateLimited, RetryAfter: wait,
-		Message: fmt.Sprintf("Too many requests. Please try again in %s.", max(time.Second, wait.Round(time.Second)))}
+	refusal := &mcpauth.Error{Code: mcpauth.ErrRateLimited, RetryAfter: wait}
+	refusal.Message = "Too many requests. Please try again in " + refusal.RetrySeconds() + " s."
 	noteRefusal(r, refusal)
 	w.Header().Set("Retry-After", refusal.RetrySeconds())
 	envelope.WriteError(w, http.StatusTooManyRequests, soleID(messages), envelope.CodeRateLimited, refusal.Message)
@@ -332,11 +360,14 @@ func measured(parts ...any) []observe.Measurer {
 }
 
 func (g *Gateway) serveReady(w http.ResponseWriter, _ *http.Request) {
-	if g.streams.Err() != nil {
+	switch {
+	case g.streams.Err() != nil:
 		writeHealth(w, http.StatusServiceUnavailable, "stopping")
-		return
+	case g.starting.Load():
+		writeHealth(w, http.StatusServiceUnavailable, "starting")
+	default:
+		writeHealth(w, http.StatusOK, "ok")
 	}
-	writeHealth(w, http.StatusOK, "ok")
 }
 
 func writeHealth(w http.ResponseWriter, status int, text string) {

@@ -31,7 +31,10 @@ func (g *Gateway) readMessages(w http.ResponseWriter, r *http.Request) ([]envelo
 	if r.ContentLength > g.config.MaxBodyBytes {
 		return tooLarge()
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, g.config.MaxBodyBytes))
+	// No more room than what has come, whatever is announced.
+	var read bytes.Buffer
+	_, err := read.ReadFrom(http.MaxBytesReader(w, r.Body, g.config.MaxBodyBytes))
+	body := read.Bytes()
 	if err != nil {
 		if tooMuch := (*http.MaxBytesError)(nil); errors.As(err, &tooMuch) {
 			return tooLarge()
@@ -79,11 +82,11 @@ func (g *Gateway) agree(w http.ResponseWriter, r *http.Request, messages []envel
 		return true
 	}
 	m := &messages[0]
-	if methods := r.Header[methodHeader]; methods != nil && (len(methods) > 1 || methods[0] != m.Method) {
+	if methods := r.Header[methodHeader]; len(methods) > 1 || len(methods) == 1 && methods[0] != m.Method {
 		return mismatch(methodHeader)
 	}
 	names := r.Header[nameHeader]
-	if names == nil {
+	if len(names) == 0 {
 		return true
 	}
 	name, ok := decodeHeader(names[0])

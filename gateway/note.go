@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -76,11 +77,15 @@ func (n *note) asked(r *http.Request, messages []envelope.Message) {
 	n.method = m.Method
 	if slices.ContainsFunc(messages, func(other envelope.Message) bool { return other.Method != m.Method }) {
 		n.method = "batch"
-		return
 	}
-	if operations := operations(messages[:1]); len(operations) > 0 {
-		n.name = operations[0].Name
+	// All of them: what a batch asks for must not hide behind its first message.
+	var names []string
+	for _, op := range operations(messages) {
+		if !slices.Contains(names, op.Name) {
+			names = append(names, op.Name)
+		}
 	}
+	n.name = strings.Join(names, ", ")
 }
 
 // observe returns next with each request written down: in the log, the audit
@@ -96,16 +101,26 @@ func (g *Gateway) observe(next http.Handler) http.Handler {
 			defer span.End()
 		}
 		w.Header().Set("X-Request-Id", n.id)
-		answer := &response{ResponseWriter: w, control: http.NewResponseController(w), timeout: g.config.WriteTimeout}
+		answer := &response{ResponseWriter: w, control: http.NewResponseController(w), timeout: g.config.WriteTimeout, shared: r.ProtoMajor >= 2}
 		answer.begin = func(status int) {
 			n.status = status
 			if n.stream && status == http.StatusOK {
 				g.write(ctx, r, n, span)
 			}
 		}
+		returned := false
+		defer func() {
+			switch {
+			case !returned: // net/http cuts the connection after a panic
+				n.failed.Store(true)
+			case n.status == 0 && ctx.Err() == nil:
+				n.status = http.StatusOK // which net/http sends when nobody says otherwise
+			}
+			g.write(ctx, r, n, span)
+		}()
 		next.ServeHTTP(answer, r.WithContext(ctx))
-		answer.extend() // what net/http still has to send
-		g.write(ctx, r, n, span)
+		answer.finish(ctx.Value(ownServerKey{}) != nil)
+		returned = true
 	})
 }
 
@@ -114,13 +129,14 @@ func (g *Gateway) write(ctx context.Context, r *http.Request, n *note, span trac
 	n.once.Do(func() {
 		e := observe.Event{
 			Time: n.began, RequestID: n.id, Remote: n.remote, HTTPMethod: r.Method, Path: r.URL.Path, Status: n.status,
-			Method: n.method, Name: n.name, ProtocolVersion: r.Header.Get("Mcp-Protocol-Version"),
+			Method: harmless(n.method, n.identity), Name: n.name, ProtocolVersion: harmless(r.Header.Get("Mcp-Protocol-Version"), n.identity),
 			Identity: n.identity, Refusal: n.refusal, Duration: time.Since(n.began), Stream: n.stream,
 		}
+		gone := r.Context().Err() != nil
 		switch {
-		case n.refusal != nil:
+		case n.refusal != nil && !(gone && errors.Is(n.refusal, context.Canceled)):
 			e.Outcome = observe.Refused
-		case r.Context().Err() != nil:
+		case gone:
 			e.Outcome = observe.Cancelled
 		case n.status >= 400 || n.failed.Load():
 			e.Outcome = observe.Failed
@@ -128,7 +144,9 @@ func (g *Gateway) write(ctx context.Context, r *http.Request, n *note, span trac
 			e.Outcome = observe.OK
 		}
 		if span != nil {
-			e.TraceID = span.SpanContext().TraceID().String()
+			if id := span.SpanContext().TraceID(); id.IsValid() {
+				e.TraceID = id.String()
+			}
 			describe(span, &e)
 		}
 		g.observer.Done(ctx, e)
@@ -137,33 +155,40 @@ func (g *Gateway) write(ctx context.Context, r *http.Request, n *note, span trac
 
 func (g *Gateway) startSpan(ctx context.Context, r *http.Request, trusted bool) (context.Context, trace.Span) {
 	options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
-	sent := propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
+	// Not from ctx, which may have a span of the server that we are mounted on.
+	sent := propagation.TraceContext{}.Extract(context.Background(), propagation.HeaderCarrier(r.Header))
 	switch remote := trace.SpanContextFromContext(sent); {
+	case !remote.IsValid():
 	case trusted:
-		ctx = sent
-	case remote.IsValid():
+		ctx = trace.ContextWithRemoteSpanContext(ctx, remote)
+	default:
 		// A stranger decides neither what is sampled nor where it belongs.
 		options = append(options, trace.WithLinks(trace.Link{SpanContext: remote}))
 	}
 	return g.tracer.Start(ctx, r.Method, options...)
 }
 
-// describe says in span what e says, without the user.
+// describe says in span what e says, without the user, and so without the URIs
+// of resources, which often name one.
 func describe(span trace.Span, e *observe.Event) {
 	if !span.IsRecording() {
 		return
+	}
+	name := ""
+	if e.Method == "tools/call" || e.Method == "prompts/get" {
+		name = harmless(e.Name, e.Identity)
 	}
 	if e.Method != "" {
 		span.SetName(e.Method)
 	}
 	attributes := []attribute.KeyValue{
 		attribute.String("http.request.method", e.HTTPMethod),
-		attribute.String("url.path", e.Path),
+		attribute.String("url.path", harmless(e.Path, e.Identity)),
 		attribute.Int("http.response.status_code", e.Status),
 		attribute.String("mcpauth.request_id", e.RequestID),
 		attribute.String("mcpauth.outcome", string(e.Outcome)),
 	}
-	for key, value := range map[string]string{"mcp.method.name": e.Method, "mcp.protocol.version": e.ProtocolVersion, "mcpauth.operation": e.Name} {
+	for key, value := range map[string]string{"mcp.method.name": e.Method, "mcp.protocol.version": e.ProtocolVersion, "mcpauth.operation": name} {
 		if value != "" {
 			attributes = append(attributes, attribute.String(key, value))
 		}
@@ -175,6 +200,23 @@ func describe(span trace.Span, e *observe.Event) {
 		span.SetStatus(codes.Error, "")
 	}
 	span.SetAttributes(attributes...)
+}
+
+// harmless returns text that a client chose, bounded, and nothing of it when it
+// may hold a token: clients put theirs anywhere.
+func harmless(text string, id *mcpauth.Identity) string {
+	const most = 128
+	token := ""
+	if id != nil {
+		token = id.Token().Reveal()
+	}
+	switch {
+	case strings.Contains(text, "eyJ"), len(token) >= 8 && strings.Contains(text, token): // every JSON Web Token begins so
+		return "[redacted]"
+	case len(text) > most:
+		return strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
 }
 
 // trusted reports whether r comes from a proxy that is believed.
@@ -225,6 +267,9 @@ func notInRequestID(c rune) bool {
 	return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("-_.:", c))
 }
 
+// ownServerKey marks requests to a server that Run or Serve has made.
+type ownServerKey struct{}
+
 // response is a ResponseWriter that notes the status and gives up on a client
 // that does not read.
 type response struct {
@@ -234,6 +279,7 @@ type response struct {
 	deadline time.Time
 	begin    func(status int) // called when the header is written
 	begun    bool
+	shared   bool // the connection, by several streams (HTTP/2)
 }
 
 // extend gives the client its time for what is written next. Not every
@@ -243,6 +289,17 @@ func (w *response) extend() {
 	if now := time.Now(); w.deadline.Sub(now) < w.timeout-w.timeout/8 {
 		w.deadline = now.Add(w.timeout)
 		_ = w.control.SetWriteDeadline(w.deadline)
+	}
+}
+
+// finish sees to what net/http still has to send. On a server of the caller's,
+// which may have set no time for that, the connection must not keep ours: it
+// would strike other handlers.
+func (w *response) finish(ownServer bool) {
+	if ownServer {
+		w.extend()
+	} else {
+		_ = w.control.SetWriteDeadline(time.Time{})
 	}
 }
 
@@ -259,8 +316,18 @@ func (w *response) Write(data []byte) (int, error) {
 	if !w.begun {
 		w.WriteHeader(http.StatusOK)
 	}
-	w.extend()
-	return w.ResponseWriter.Write(data)
+	// In pieces, so that the time is for a client that does not read, not for
+	// one that reads much and slowly.
+	const piece = 64 << 10
+	written := 0
+	for {
+		w.extend()
+		n, err := w.ResponseWriter.Write(data[written:min(written+piece, len(data))])
+		written += n
+		if err != nil || written >= len(data) {
+			return written, err
+		}
+	}
 }
 
 // FlushError implements what http.ResponseController looks for; Flush what
@@ -270,7 +337,14 @@ func (w *response) FlushError() error {
 		w.WriteHeader(http.StatusOK)
 	}
 	w.extend()
-	return w.control.Flush()
+	err := w.control.Flush()
+	if w.shared {
+		// HTTP/2 ends a stream at its deadline, also when there is nothing to
+		// write: one that is quiet has to live on.
+		w.deadline = time.Time{}
+		_ = w.control.SetWriteDeadline(time.Time{})
+	}
+	return err
 }
 
 func (w *response) Flush() { _ = w.FlushError() }

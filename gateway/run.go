@@ -9,19 +9,25 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"reflect"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
 )
 
-// lifecycles returns the parts that are started and closed with the gateway.
+// lifecycles returns the parts that are started with the gateway, in this order,
+// and closed in the other. One that is provider and resolver is one part.
 func (g *Gateway) lifecycles() []mcpauth.Lifecycle {
 	var all []mcpauth.Lifecycle
-	for _, part := range []any{g.config.Provider, g.config.Resolver} {
-		if l, ok := part.(mcpauth.Lifecycle); ok {
-			all = append(all, l)
-		}
+	provider, ok := g.config.Provider.(mcpauth.Lifecycle)
+	if ok {
+		all = append(all, provider)
+	}
+	resolver, ok := g.config.Resolver.(mcpauth.Lifecycle)
+	if ok && !(provider != nil && reflect.TypeOf(provider).Comparable() && provider == resolver) {
+		all = append(all, resolver)
 	}
 	return all
 }
@@ -56,7 +62,7 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 		defer cancel()
 	}
 	err = errors.Join(err, g.upstream.Shutdown(ctx))
-	for _, part := range g.lifecycles() {
+	for _, part := range slices.Backward(g.lifecycles()) {
 		err = errors.Join(err, part.Close())
 	}
 	g.limiter.Close()
@@ -104,13 +110,15 @@ func (g *Gateway) serve(ctx context.Context, listener net.Listener) error {
 		listener.Close()
 		return errors.Join(fmt.Errorf("gateway: the listener %s is beyond loopback: set Addr to it, and PublicURL to the origin that clients see", tcp), g.Shutdown(ctx))
 	}
-	base, cut := context.WithCancel(context.WithoutCancel(ctx))
+	base, cut := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), ownServerKey{}, true))
 	defer cut()
 	failed := make(chan error, 2)
+	g.starting.Store(true)
 	stopAside, err := g.serveAside(ctx, failed)
 	if err == nil {
 		err = g.Start(ctx)
 	}
+	g.starting.Store(false)
 	if err != nil {
 		listener.Close()
 		return errors.Join(err, g.Shutdown(ctx), stopAside(ctx))
@@ -147,6 +155,7 @@ func (g *Gateway) server(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      g.config.WriteTimeout, // MCP pushes it on with each write
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(g.config.Logger.Handler(), slog.LevelWarn),
@@ -176,7 +185,6 @@ func (g *Gateway) serveAside(ctx context.Context, failed chan<- error) (stop fun
 			return stop, fmt.Errorf("gateway: operations: %w", err)
 		}
 		server := g.server(g.Operations())
-		server.WriteTimeout = 30 * time.Second
 		go func() {
 			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 				failed <- err

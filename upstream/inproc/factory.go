@@ -48,7 +48,8 @@ func extras(r *http.Request) Extras {
 	e := Extras{Query: r.URL.Query(), Header: http.Header{}}
 	for name, values := range r.Header {
 		plain := strings.ToLower(strings.ReplaceAll(name, "_", "-"))
-		if !strings.HasPrefix(plain, "x-") || strings.HasPrefix(plain, "x-forwarded-") || slices.Contains(notExtra, plain) {
+		means := func(part string) bool { return strings.Contains(plain, part) }
+		if !strings.HasPrefix(plain, "x-") || slices.ContainsFunc(notExtra, means) {
 			continue
 		}
 		e.Header[name] = slices.Clone(values)
@@ -56,9 +57,14 @@ func extras(r *http.Request) Extras {
 	return e
 }
 
-// notExtra names headers that claim who the user is, hold a credential, or are
-// a proxy's.
-var notExtra = []string{"x-user-id", "x-user", "x-user-email", "x-authenticated-user", "x-remote-user", "x-api-key", "x-auth-token", "x-access-token", "x-real-ip"}
+// notExtra are parts of the names of headers that claim who the user is, hold a
+// credential, or are a proxy's. Parts, because every proxy has names of its own:
+// X-Auth-Request-Email, X-Goog-Authenticated-User-Id, X-MS-Client-Principal.
+var notExtra = []string{
+	"user", "email", "principal", "identity", "subject", "consumer",
+	"auth", "token", "jwt", "oidc", "assertion", "secret", "password", "credential", "cookie", "api-key", "apikey", "access-key", "cert",
+	"forwarded", "real-ip", "client-ip", "envoy-",
+}
 
 // Instance is a server for one user.
 type Instance struct {

@@ -204,9 +204,10 @@ func (u *Upstream) Serve(w http.ResponseWriter, r *http.Request, messages []enve
 	default:
 		envelope.WriteError(w, http.StatusBadRequest, nil, envelope.CodeInvalidRequest, "Bad Request: the Mcp-Session-Id header is required")
 	}
-	if serve != nil {
-		u.serveUser(w, r, id, stream, serve)
+	if serve == nil {
+		return
 	}
+	u.serveUser(w, r, id, stream, serve)
 }
 
 // serveUser calls serve with the user, who is counted as having a request in
@@ -265,6 +266,7 @@ func (u *Upstream) lease(r *http.Request, owner *user) (*instance, error) {
 type serving struct {
 	in      *instance
 	session *session // nil outside of sessions
+	stream  string   // that the SDK has opened to answer the request; "" for none
 }
 
 type servingKey struct{}
@@ -272,6 +274,14 @@ type servingKey struct{}
 func servingFrom(ctx context.Context) *serving {
 	s, _ := ctx.Value(servingKey{}).(*serving)
 	return s
+}
+
+// inSession returns the session, or nil outside of sessions.
+func (s *serving) inSession() *session {
+	if s == nil {
+		return nil
+	}
+	return s.session
 }
 
 // serve has handler answer a request. A stream lasts no longer than the

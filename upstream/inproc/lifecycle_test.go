@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -31,9 +32,12 @@ type bench struct {
 	closing func(context.Context) error
 }
 
-func newBench(setup func(*mcp.Server)) *bench {
+func newBench(setup func(*mcp.Server)) *bench { return benchWith(setup, nil) }
+
+// benchWith is newBench with a configuration that change has changed.
+func benchWith(setup func(*mcp.Server), change func(*inproc.Config)) *bench {
 	b := &bench{}
-	b.Upstream = inproc.New(inproc.Config{
+	c := inproc.Config{
 		Factory: func(context.Context, inproc.Call) (inproc.Instance, error) {
 			server := newServer()
 			gatewaytest.AddTool(server, "hello", func(context.Context, *mcp.CallToolRequest) (string, error) { return "hello", nil })
@@ -51,7 +55,11 @@ func newBench(setup func(*mcp.Server)) *bench {
 		Sessions: inproc.PerSession, Requests: inproc.PerUser, Limits: limits,
 		FactoryTimeout: time.Minute, CallTimeout: 10 * time.Hour, MaxBodyBytes: 1 << 20,
 		Refuse: refuse, Refused: refused, Logger: discard,
-	})
+	}
+	if change != nil {
+		change(&c)
+	}
+	b.Upstream = inproc.New(c)
 	return b
 }
 
@@ -81,8 +89,11 @@ func (b *bench) ask(ctx context.Context, method, session, version, body string) 
 }
 
 // asAlice is ctx with alice's identity, whose token ends at expiry.
-func asAlice(ctx context.Context, expiry time.Time) context.Context {
-	id, err := mcpauth.NewIdentity(mcpauth.IdentityFields{Issuer: "https://issuer.example", UserID: "alice", Expiry: expiry})
+func asAlice(ctx context.Context, expiry time.Time) context.Context { return as(ctx, "alice", expiry) }
+
+// as is asAlice for any user.
+func as(ctx context.Context, user string, expiry time.Time) context.Context {
+	id, err := mcpauth.NewIdentity(mcpauth.IdentityFields{Issuer: "https://issuer.example", UserID: user, Expiry: expiry})
 	if err != nil {
 		panic(err)
 	}
@@ -91,6 +102,11 @@ func asAlice(ctx context.Context, expiry time.Time) context.Context {
 
 // askAs is ask with an identity of the caller's in ctx.
 func (b *bench) askAs(ctx context.Context, method, session, version, body string) *httptest.ResponseRecorder {
+	return b.askWith(ctx, method, session, version, body, nil)
+}
+
+// askWith is askAs with headers beyond those.
+func (b *bench) askWith(ctx context.Context, method, session, version, body string, header http.Header) *httptest.ResponseRecorder {
 	r := httptest.NewRequestWithContext(ctx, method, "/mcp", strings.NewReader(body))
 	r.Header.Set("Accept", "application/json, text/event-stream")
 	r.Header.Set("Content-Type", "application/json")
@@ -102,15 +118,21 @@ func (b *bench) askAs(ctx context.Context, method, session, version, body string
 	}
 	var messages []envelope.Message
 	if method == http.MethodPost {
-		var err error
-		if messages, err = envelope.Parse([]byte(body)); err != nil {
-			panic(err)
-		}
+		messages = parse(body)
 		r.Header.Set("Mcp-Method", messages[0].Method)
 	}
+	maps.Copy(r.Header, header)
 	w := httptest.NewRecorder()
 	b.Serve(w, r, messages)
 	return w
+}
+
+func parse(body string) []envelope.Message {
+	messages, err := envelope.Parse([]byte(body))
+	if err != nil {
+		panic(err)
+	}
+	return messages
 }
 
 func (b *bench) open(t *testing.T) (session string) {

@@ -12,7 +12,6 @@ import (
 	"weak"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-	"golang.org/x/sync/singleflight"
 
 	"github.com/mcpauth-go/mcpauth"
 )
@@ -22,7 +21,6 @@ import (
 type pool struct {
 	limits  Limits
 	discard func(*instance) // closes an instance that nobody uses any more
-	flight  singleflight.Group
 
 	mu       sync.Mutex
 	closed   bool
@@ -38,6 +36,7 @@ type pool struct {
 type user struct {
 	principal string
 	shared    *instance // nil when there is none
+	making    *making   // of the next one; nil when there is none
 	sessions  int       // open or being opened
 	streams   int
 	calls     int // requests in progress, streams not counted
@@ -64,21 +63,29 @@ type instance struct {
 type session struct {
 	owner   *user
 	in      *instance
-	handler http.Handler  // answers its requests
-	opened  chan struct{} // closed once the request that opens it is answered
+	handler http.Handler    // answers its requests; nil on the HTTP+SSE transport
+	replay  *sessionReplay  // nil where streams cannot be resumed
+	sse     *sse            // nil but on that
+	opened  chan struct{}   // closed once the request that opens it is answered
+	ending  context.Context // done when the client ends the session
+	endNow  context.CancelFunc
 	entitlement
 
 	bound     *mcp.ServerSession // nil until initialize is about to succeed
-	calls     int                // requests in progress, streams included
+	calls     int                // requests in progress, streams included, and calls that outlast theirs
 	idleSince time.Time
 	gone      bool // on its way out
 }
 
-var errClosed = errors.New("inproc: shutting down")
+var (
+	errClosed      = errors.New("inproc: shutting down")
+	errNotEntitled = errors.New("inproc: the user's credential has ended")
+)
 
-func tooMany(what string) error {
+// tooMany is what a cap says. cause is for what an operator has to look at.
+func tooMany(what string, cause error) error {
 	return &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "Too many " + what + ". Please close some, or try again later.",
-		RetryAfter: 30 * time.Second, Cause: errors.New("inproc: too many " + what)}
+		RetryAfter: 30 * time.Second, Cause: cause}
 }
 
 func newPool(limits Limits, discard func(*instance)) *pool {
@@ -98,6 +105,7 @@ func (p *pool) enter(principal string, stream bool) (*user, error) {
 		u.calls++
 		p.stats.Calls++
 	case u.streams >= p.limits.StreamsPerUser:
+		p.settle(u)
 		return nil, &mcpauth.Error{Code: mcpauth.ErrRateLimited, Message: "Too many open streams. Please close some, or try again later.",
 			RetryAfter: 30 * time.Second, Cause: errors.New("inproc: too many streams of this user")}
 	default:
@@ -132,7 +140,7 @@ func (p *pool) user(principal string) *user {
 
 // settle forgets a user who has nothing alive.
 func (p *pool) settle(u *user) {
-	if u.shared == nil && u.sessions == 0 && u.streams == 0 && u.calls == 0 {
+	if u.shared == nil && u.making == nil && u.sessions == 0 && u.streams == 0 && u.calls == 0 {
 		delete(p.users, u.principal)
 	}
 }
@@ -142,29 +150,72 @@ func (p *pool) settle(u *user) {
 // common: it goes on when the one that began it leaves. release must follow.
 func (p *pool) lease(ctx context.Context, u *user, credential *mcpauth.Credential, create func(context.Context) (*instance, error)) (*instance, error) {
 	// Requests of one user that come with different credentials replace each
-	// other's instance; none of them may do so for ever.
+	// other's instance; none of them may wait for that for ever.
 	for range 10 {
-		p.mu.Lock()
-		if in := p.fitting(u, credential); in != nil {
-			in.calls++
-			p.recent.MoveToFront(in.place)
-			p.mu.Unlock()
+		in, m := p.join(ctx, u, credential, create)
+		if in != nil {
 			return in, nil
 		}
-		p.mu.Unlock()
-		made := p.flight.DoChan(u.principal, func() (any, error) {
-			return nil, p.makeShared(context.WithoutCancel(ctx), u.principal, credential, create)
-		})
+		fits := m.credential.Equal(credential)
 		select {
 		case <-ctx.Done():
+			if fits {
+				p.part(m)
+			}
 			return nil, ctx.Err()
-		case result := <-made:
-			if result.Err != nil {
-				return nil, result.Err
+		case <-m.done:
+			if fits {
+				return m.in, m.err
 			}
 		}
 	}
 	return nil, errors.New("inproc: the user's credential changes all the time")
+}
+
+// making is a shared instance that is being made.
+type making struct {
+	credential *mcpauth.Credential
+	waiting    int           // requests with this credential
+	done       chan struct{} // closed when in, which is in use by all of them, or err is there
+	in         *instance
+	err        error
+}
+
+// join returns the shared instance of u, in use, or what is to be waited for:
+// the making of it, or that of another one, with another credential.
+func (p *pool) join(ctx context.Context, u *user, credential *mcpauth.Credential, create func(context.Context) (*instance, error)) (*instance, *making) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if in := p.fitting(u, credential); in != nil {
+		in.calls++
+		p.recent.MoveToFront(in.place)
+		return in, nil
+	}
+	m := u.making
+	if m == nil {
+		m = &making{credential: credential, done: make(chan struct{})}
+		if m.err = p.reserve(); m.err != nil {
+			close(m.done)
+			return nil, m
+		}
+		u.making = m
+		go p.makeShared(context.WithoutCancel(ctx), u, m, create)
+	}
+	if m.credential.Equal(credential) {
+		m.waiting++
+	}
+	return nil, m
+}
+
+// part undoes a join with the credential of m.
+func (p *pool) part(m *making) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m.in != nil {
+		p.releaseLocked(m.in)
+	} else {
+		m.waiting--
+	}
 }
 
 // fitting returns the shared instance of u, unless there is none or it has to
@@ -178,31 +229,26 @@ func (p *pool) fitting(u *user, credential *mcpauth.Credential) *instance {
 	return in
 }
 
-func (p *pool) makeShared(ctx context.Context, principal string, credential *mcpauth.Credential, create func(context.Context) (*instance, error)) error {
-	p.mu.Lock()
-	if u := p.users[principal]; u != nil && p.fitting(u, credential) != nil {
-		p.mu.Unlock()
-		return nil // made while this request was on its way here
-	}
-	err := p.reserve()
-	p.mu.Unlock()
-	if err != nil {
-		return err
-	}
+// makeShared makes m, for which there is a place, u's shared instance.
+func (p *pool) makeShared(ctx context.Context, u *user, m *making, create func(context.Context) (*instance, error)) {
 	in, err := create(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer close(m.done)
+	u.making = nil
 	if err != nil {
+		m.err = err
 		p.places--
-		return err
+		p.settle(u)
+		return
 	}
-	in.idleSince = time.Now()
+	m.in = in
+	in.calls, in.idleSince = m.waiting, time.Now()
 	in.place = p.recent.PushFront(in)
-	p.user(principal).shared = in
+	u.shared = in
 	if p.closed {
 		p.retire(in)
 	}
-	return nil
 }
 
 // reserve makes a place for one more shared instance, at the cost of that
@@ -214,7 +260,7 @@ func (p *pool) reserve() error {
 	if p.places >= p.limits.Instances {
 		in := p.idlest()
 		if in == nil {
-			return tooMany("users at the same time")
+			return tooMany("users at the same time", errors.New("inproc: Limits.Instances are all in use"))
 		}
 		p.stats.Evicted++
 		p.retire(in)
@@ -249,6 +295,10 @@ candidates:
 func (p *pool) release(in *instance) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.releaseLocked(in)
+}
+
+func (p *pool) releaseLocked(in *instance) {
 	in.calls--
 	in.idleSince = time.Now()
 	p.dropUnused(in)
@@ -314,9 +364,9 @@ func (p *pool) sit(u *user) error {
 	case p.closed:
 		return errClosed
 	case u.sessions >= p.limits.SessionsPerUser:
-		return tooMany("sessions of this user")
+		return tooMany("sessions of this user", nil)
 	case p.seats >= p.limits.Sessions:
-		return tooMany("sessions")
+		return tooMany("sessions", errors.New("inproc: Limits.Sessions are all open"))
 	}
 	u.sessions++
 	p.seats++
@@ -335,6 +385,7 @@ func (p *pool) rise(u *user) {
 // then by the session instead.
 func (p *pool) newSession(u *user, in *instance) *session {
 	s := &session{owner: u, in: in, opened: make(chan struct{}), calls: 1, idleSince: time.Now()}
+	s.ending, s.endNow = context.WithCancel(context.Background())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if in.sessions == nil {
@@ -346,11 +397,14 @@ func (p *pool) newSession(u *user, in *instance) *session {
 }
 
 // bind ties s to the SDK's session and makes it known by the id. It fails for a
-// session on its way out. known reports whether there is something to unbind.
+// session on its way out. known reports whether there is something to unbind,
+// as there is not when bound is the session's already.
 func (p *pool) bind(s *session, bound *mcp.ServerSession, id string) (known bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
+	case s.bound == bound:
+		return false, nil
 	case s.gone || s.bound != nil:
 		return false, errors.New("the client has left")
 	case p.closed:
@@ -395,6 +449,13 @@ func (p *pool) session(id, principal string) (*session, error) {
 	return s, nil
 }
 
+// hold notes one more use of s. done must follow.
+func (p *pool) hold(s *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.calls++
+}
+
 func (p *pool) done(s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -418,6 +479,7 @@ func (p *pool) closeSession(s *session, id string) {
 		delete(p.sessions, id)
 	}
 	s.gone = true
+	s.endNow()
 	delete(s.in.sessions, s)
 	s.in.idleSince = time.Now()
 	if s.in.mode == PerSession {
@@ -505,15 +567,16 @@ func (e *entitlement) present(expiry time.Time) {
 
 // while returns ctx for a stream, which ends with the last of the credentials
 // that its user has presented: else it would outlive them by as long as the
-// client likes. cancel must follow.
+// client likes. The cause is errNotEntitled then. cancel must follow.
 func (e *entitlement) while(ctx context.Context) (stream context.Context, cancel context.CancelFunc) {
-	stream, cancel = context.WithCancel(ctx)
+	stream, end := context.WithCancelCause(ctx)
+	cancel = func() { end(nil) }
 	go func() {
 		for {
 			// By the wall clock, by which credentials are dated.
 			left := time.Until(time.UnixMilli(e.latest.Load()))
 			if left <= 0 {
-				cancel()
+				end(errNotEntitled)
 				return
 			}
 			timer := time.NewTimer(left) // a later request may have presented a newer one by then

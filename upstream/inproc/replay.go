@@ -47,30 +47,55 @@ func newReplay(maxBytes int) *replay {
 
 // session returns the store of one session. Each has its own, so that no
 // session can ask for what another has sent, whatever its id.
-func (r *replay) session() mcp.EventStore {
-	if r.max == 0 {
-		return nil
-	}
+func (r *replay) session() *sessionReplay {
 	return &sessionReplay{all: r, streams: map[string]*sent{}}
 }
 
 // sessionReplay implements mcp.EventStore. The mutex of all guards it.
 type sessionReplay struct {
-	all     *replay
-	streams map[string]*sent
-	closed  bool
+	all       *replay
+	streams   map[string]*sent
+	delivered []string // ids of streams that clients stayed with to the end, the oldest first
+	closed    bool
 }
 
-func (s *sessionReplay) Open(_ context.Context, _, stream string) error {
+// keptDelivered is how many streams a session keeps although its client stayed
+// with them to the end: what was sent last may be lost on the way.
+const keptDelivered = 16
+
+// deliver notes that the client has stayed with a stream to its end.
+func (s *sessionReplay) deliver(stream string) {
+	s.all.mu.Lock()
+	defer s.all.mu.Unlock()
+	if s.closed {
+		return
+	}
+	if s.delivered = append(s.delivered, stream); len(s.delivered) > keptDelivered {
+		if oldest := s.streams[s.delivered[0]]; oldest != nil {
+			s.all.streams.Remove(oldest)
+		}
+		s.delivered = append(s.delivered[:0], s.delivered[1:]...)
+	}
+}
+
+func (s *sessionReplay) Open(ctx context.Context, _, stream string) error {
+	if to := servingFrom(ctx); to != nil {
+		to.stream = stream
+	}
 	s.all.mu.Lock()
 	defer s.all.mu.Unlock()
 	if s.closed || s.streams[stream] != nil {
 		return nil
 	}
+	s.open(stream)
+	return nil
+}
+
+func (s *sessionReplay) open(stream string) {
 	one := &sent{store: s, stream: stream}
 	s.streams[stream] = one
-	s.grow(one, streamOverhead)
-	return nil
+	s.all.grow(one, streamOverhead)
+	s.all.keep(one)
 }
 
 func (s *sessionReplay) Append(_ context.Context, _, stream string, data []byte) error {
@@ -78,28 +103,37 @@ func (s *sessionReplay) Append(_ context.Context, _, stream string, data []byte)
 	defer s.all.mu.Unlock()
 	one := s.streams[stream]
 	if one == nil {
-		return nil // let go of earlier, as a whole: its events could not be counted any more
+		// Let go of earlier, as a whole: its events could not be counted any
+		// more. The SDK makes an error of it unless the client is listening.
+		return mcp.ErrEventsPurged
 	}
 	one.events = append(one.events, data)
-	s.grow(one, len(data)+eventOverhead)
+	s.all.grow(one, len(data)+eventOverhead)
 	// One stream may have a quarter of all; it lets go of its own first.
 	for one.size > s.all.max/4 && len(one.events) > 0 {
-		s.grow(one, -len(one.events[0])-eventOverhead)
+		s.all.grow(one, -len(one.events[0])-eventOverhead)
 		one.events[0] = nil
 		one.events = one.events[1:]
 		one.first++
 	}
+	s.all.keep(one)
+	if len(one.events) == 0 {
+		return mcp.ErrEventsPurged // too much by itself
+	}
 	return nil
 }
 
-// grow counts bytes more of one, which is the most recent of all then, and
-// makes room for them.
-func (s *sessionReplay) grow(one *sent, bytes int) {
+// grow counts bytes more of one. keep must follow.
+func (r *replay) grow(one *sent, bytes int) {
 	one.size += bytes
-	s.all.size += bytes
-	s.all.streams.Add(one, struct{}{})
-	for s.all.size > s.all.max {
-		s.all.streams.RemoveOldest()
+	r.size += bytes
+}
+
+// keep makes one the most recent of all, and room for it.
+func (r *replay) keep(one *sent) {
+	r.streams.Add(one, struct{}{})
+	for r.size > r.max {
+		r.streams.RemoveOldest()
 	}
 }
 
@@ -110,14 +144,19 @@ func (s *sessionReplay) After(_ context.Context, _, stream string, index int) it
 	var events [][]byte
 	var err error
 	switch {
-	case index < 0: // a stream that is opened anew: what is left will do
+	case index < 0:
+		// A stream that is opened anew: what is left will do. The SDK counts it
+		// from zero.
 		if one != nil {
+			one.first = 0
 			events = slices.Clone(one.events)
+		} else if !s.closed {
+			s.open(stream)
 		}
-	case one == nil || index+1 < one.first:
-		err = mcp.ErrEventsPurged
+	case one == nil || index+1 < one.first || index+1-one.first > len(one.events):
+		err = mcp.ErrEventsPurged // or never sent: further events could not be counted
 	default:
-		events = slices.Clone(one.events[min(index+1-one.first, len(one.events)):])
+		events = slices.Clone(one.events[index+1-one.first:])
 	}
 	return func(yield func([]byte, error) bool) {
 		if err != nil {

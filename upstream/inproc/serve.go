@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -29,8 +30,17 @@ type told struct {
 // tokenInfo tells the SDK who the user is. It is the one thing of a request
 // that reaches each handler of a session.
 func tokenInfo(ctx context.Context, _ string, _ *http.Request) (*auth.TokenInfo, error) {
-	id, to := mcpauth.FromContext(ctx), servingFrom(ctx)
-	last := to.in.told.Load()
+	to := servingFrom(ctx)
+	info := to.in.tell(mcpauth.FromContext(ctx))
+	if to.session != nil {
+		info = carrying(ctx, info)
+	}
+	return info, nil
+}
+
+// tell returns what the SDK is told of id.
+func (in *instance) tell(id *mcpauth.Identity) *auth.TokenInfo {
+	last := in.told.Load()
 	if last == nil || last.id != id {
 		last = &told{id, &auth.TokenInfo{
 			UserID:     id.Principal(),
@@ -38,14 +48,16 @@ func tokenInfo(ctx context.Context, _ string, _ *http.Request) (*auth.TokenInfo,
 			Expiration: id.Expiry(),
 			Extra:      map[string]any{requestExtra: nil},
 		}}
-		to.in.told.Store(last)
+		in.told.Store(last)
 	}
-	if to.session == nil {
-		return last.info, nil
-	}
-	info := *last.info
-	info.Extra = map[string]any{requestExtra: context.WithoutCancel(ctx)}
-	return &info, nil
+	return last.info
+}
+
+// carrying returns a copy of info that has the values of ctx with it.
+func carrying(ctx context.Context, info *auth.TokenInfo) *auth.TokenInfo {
+	own := *info
+	own.Extra = map[string]any{requestExtra: context.WithoutCancel(ctx)}
+	return &own
 }
 
 // requestExtra is where TokenInfo.Extra has the context of the request, in a
@@ -92,6 +104,11 @@ func (u *Upstream) onBehalfOf(principal string) mcp.Middleware {
 			if ctx == nil || mcpauth.FromContext(ctx) == nil || mcpauth.FromContext(ctx).Principal() != principal {
 				return nil, errors.New("this server belongs to another user")
 			}
+			if s := servingFrom(ctx).inSession(); s != nil {
+				// The request may be gone before the call has ended.
+				u.pool.hold(s)
+				defer u.pool.done(s)
+			}
 			result, err := u.call(ctx, next, method, req)
 			if u.config.Called != nil {
 				tool, ok := result.(*mcp.CallToolResult)
@@ -115,28 +132,54 @@ func (u *Upstream) call(ctx context.Context, next mcp.MethodHandler, method stri
 	}
 	ctx, cancel := context.WithTimeout(ctx, u.config.CallTimeout)
 	defer cancel()
-	type answer struct {
+	if s := servingFrom(ctx).inSession(); s != nil {
+		defer context.AfterFunc(s.ending, cancel)()
+	}
+	type outcome struct {
 		result mcp.Result
 		err    error
 	}
-	answered := make(chan answer, 1)
+	answered := make(chan outcome, 1)
 	go func() {
+		growStack()
 		result, err := u.safely(ctx, next, method, req)
-		answered <- answer{result, err}
+		answered <- outcome{result, err}
 	}()
 	// A handler that does not listen to its context is left to itself. One
 	// that does has no need of this: it answers when the client cancels, too.
 	late := time.NewTimer(u.config.CallTimeout)
 	defer late.Stop()
 	select {
-	case a := <-answered:
-		tool, ok := a.result.(*mcp.CallToolResult)
-		if ctx.Err() != context.DeadlineExceeded || a.err == nil && !(ok && tool.IsError) {
-			return a.result, a.err
-		}
+	case o := <-answered:
+		return u.unlessLate(ctx, o.result, o.err)
 	case <-late.C:
+		<-ctx.Done() // at the same time, and before we cancel it: the handler is to see a deadline
+		return nil, timedOut(u.config.CallTimeout)
 	}
-	return nil, &jsonrpc.Error{Code: envelope.CodeTimeout, Message: fmt.Sprintf("request timed out after %s", u.config.CallTimeout)}
+}
+
+// growStack gives a new goroutine at once the stack that a call takes. Grown as
+// it goes, it would be copied several times with all that is on it, which costs
+// more than the rest of the goroutine.
+//
+//go:noinline
+func growStack() {
+	var room [12 << 10]byte
+	runtime.KeepAlive(&room)
+}
+
+// unlessLate returns what a handler has returned, unless it has failed for want
+// of time.
+func (u *Upstream) unlessLate(ctx context.Context, result mcp.Result, err error) (mcp.Result, error) {
+	tool, ok := result.(*mcp.CallToolResult)
+	if ctx.Err() == context.DeadlineExceeded && (err != nil || ok && tool.IsError) {
+		return nil, timedOut(u.config.CallTimeout)
+	}
+	return result, err
+}
+
+func timedOut(after time.Duration) *jsonrpc.Error {
+	return &jsonrpc.Error{Code: envelope.CodeTimeout, Message: fmt.Sprintf("request timed out after %s", after)}
 }
 
 // safely calls next, whose panics would otherwise end the process for all

@@ -17,7 +17,14 @@ func (u *Upstream) serveSession(w http.ResponseWriter, r *http.Request, owner *u
 		return
 	}
 	defer u.pool.done(s)
-	serve(s.handler, w, r, &serving{s.in, s}, &s.entitlement, stream)
+	if r.Method == http.MethodDelete {
+		s.endNow() // the SDK waits for the calls of the session
+	}
+	to := &serving{in: s.in, session: s}
+	serve(s.handler, w, r, to, &s.entitlement, stream)
+	if to.stream != "" && r.Context().Err() == nil {
+		s.replay.deliver(to.stream)
+	}
 }
 
 // sessionOf returns owner's session of that id, in use, or answers that there
@@ -25,14 +32,18 @@ func (u *Upstream) serveSession(w http.ResponseWriter, r *http.Request, owner *u
 func (u *Upstream) sessionOf(w http.ResponseWriter, r *http.Request, id string, owner *user) *session {
 	s, err := u.pool.session(id, owner.principal)
 	if err != nil {
-		// The same for a session that never was and for another user's, so
-		// that nobody learns which ids are in use. Decided here: the SDK
-		// would tell the two apart.
-		const message = "Session not found"
-		u.config.Refused(r, &mcpauth.Error{Code: mcpauth.ErrUnknownSession, Message: message, Cause: err})
-		envelope.WriteError(w, http.StatusNotFound, nil, envelope.CodeSession, message)
+		u.noSession(w, r, err)
 	}
 	return s
+}
+
+// noSession answers the same for a session that never was and for another
+// user's, so that nobody learns which ids are in use. Decided here: the SDK
+// would tell the two apart. Only the log has the cause.
+func (u *Upstream) noSession(w http.ResponseWriter, r *http.Request, cause error) {
+	const message = "Session not found"
+	u.config.Refused(r, &mcpauth.Error{Code: mcpauth.ErrUnknownSession, Message: message, Cause: cause})
+	envelope.WriteError(w, http.StatusNotFound, nil, envelope.CodeSession, message)
 }
 
 func (u *Upstream) openSession(w http.ResponseWriter, r *http.Request, owner *user, _ bool) {
@@ -43,9 +54,14 @@ func (u *Upstream) openSession(w http.ResponseWriter, r *http.Request, owner *us
 	}
 	// A handler of the session's own: the SDK keys sessions by ids that the
 	// author may have chosen, and two of the same would meet in one handler.
-	s.handler = u.handler(&mcp.StreamableHTTPOptions{EventStore: u.replay.session()})
+	options := &mcp.StreamableHTTPOptions{}
+	if u.config.Limits.ReplayBytes > 0 {
+		s.replay = u.replay.session()
+		options.EventStore = s.replay
+	}
+	s.handler = u.handler(options)
 	defer u.openedSession(s)
-	serve(s.handler, w, r, &serving{s.in, s}, &s.entitlement, false)
+	serve(s.handler, w, r, &serving{in: s.in, session: s}, &s.entitlement, false)
 }
 
 // newSession returns a session of owner's that is being opened. openedSession
@@ -83,16 +99,19 @@ func (u *Upstream) openedSession(s *session) {
 // its answer.
 func (u *Upstream) bind(ctx context.Context, req mcp.Request, failed error) error {
 	bound, ok := req.GetSession().(*mcp.ServerSession)
-	to := servingFrom(ctx)
-	if !ok || to == nil || to.session == nil {
+	s := servingFrom(ctx).inSession()
+	if !ok || s == nil {
 		return failed
 	}
-	s, id := to.session, bound.ID()
+	id := bound.ID()
 	if id == "" {
 		u.config.Logger.Error("a server that hands out no session ids (ServerOptions.GetSessionID) cannot be used in sessions")
 		return errors.New("this server hands out no session ids")
 	}
 	known, err := u.pool.bind(s, bound, id)
+	if !known && err == nil {
+		return failed // initialize for a second time, which is no reason to end the session
+	}
 	if failed == nil {
 		failed = err
 	}

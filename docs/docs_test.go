@@ -43,9 +43,14 @@ func TestDocumentation(t *testing.T) {
 	for _, name := range []string{"README.md", "SECURITY.md", "CHANGELOG.md", "bench/README.md"} {
 		documents = append(documents, filepath.Join(root, name))
 	}
+	examples, err := filepath.Glob(root + "/examples/*/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents = append(documents, examples...)
 	source := goSource(t)
 	for _, path := range documents {
-		t.Run(filepath.Base(path), func(t *testing.T) {
+		t.Run(strings.TrimPrefix(path, root+"/"), func(t *testing.T) {
 			blocks := read(t, path)
 			for _, b := range blocks {
 				switch {
@@ -63,7 +68,8 @@ func TestDocumentation(t *testing.T) {
 func TestLinksLead(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#]+)\)`)
 	documents, _ := filepath.Glob(root + "/docs/*.md")
-	documents = append(documents, root+"/README.md", root+"/SECURITY.md", root+"/CHANGELOG.md")
+	examples, _ := filepath.Glob(root + "/examples/*/README.md")
+	documents = append(append(documents, examples...), root+"/README.md", root+"/SECURITY.md", root+"/CHANGELOG.md")
 	for _, path := range documents {
 		text, err := os.ReadFile(path)
 		if err != nil {

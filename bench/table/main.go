@@ -67,6 +67,19 @@ var rows = []row{
 	{"…", "Forged/groups/mcpauth-several", ns, "Forged/groups/go-jose", "go-jose", 0, nothing},
 	{"… (roles)", "Forged/roles/mcpauth-several", ns, "Forged/roles/golang-jwt", "golang-jwt", 0.2, ratio},
 	{"…", "Forged/roles/mcpauth-several", ns, "Forged/roles/go-jose", "go-jose", 0, nothing},
+	{"tool call over a connection, whole line, 2025-11-25", "Server/2025-11-25/mcpauth", ns, "Server/2025-11-25/go-sdk", "bare go-sdk handler", 1 / 0.95, ratio},
+	{"…", "Server/2025-11-25/mcpauth", ns, "Server/2025-11-25/go-sdk-resumable", "with the SDK's event store", 0, nothing},
+	{"… 2026-07-28", "Server/2026-07-28/mcpauth", ns, "Server/2026-07-28/go-sdk", "bare go-sdk handler", 1 / 0.95, ratio},
+	{"tool call without connection, 2025-11-25: verified", "Stage/2025-11-25/1-verified", ns, "Stage/2025-11-25/0-go-sdk", "bare go-sdk handler", 0, nothing},
+	{"… and policy", "Stage/2025-11-25/2-policy", ns, "Stage/2025-11-25/0-go-sdk", "bare go-sdk handler", 0, nothing},
+	{"… and limits", "Stage/2025-11-25/3-limits", ns, "Stage/2025-11-25/0-go-sdk", "bare go-sdk handler", 0, nothing},
+	{"… and log", "Stage/2025-11-25/4-log", ns, "Stage/2025-11-25/0-go-sdk", "bare go-sdk handler", 0, nothing},
+	{"… and audit log", "Stage/2025-11-25/5-audit", ns, "Stage/2025-11-25/0-go-sdk", "bare go-sdk handler", 0, nothing},
+	{"tool call without connection, 2026-07-28: verified", "Stage/2026-07-28/1-verified", ns, "Stage/2026-07-28/0-go-sdk", "bare go-sdk handler", 0, nothing},
+	{"… and policy", "Stage/2026-07-28/2-policy", ns, "Stage/2026-07-28/0-go-sdk", "bare go-sdk handler", 0, nothing},
+	{"… and limits", "Stage/2026-07-28/3-limits", ns, "Stage/2026-07-28/0-go-sdk", "bare go-sdk handler", 0, nothing},
+	{"… and log", "Stage/2026-07-28/4-log", ns, "Stage/2026-07-28/0-go-sdk", "bare go-sdk handler", 0, nothing},
+	{"… and audit log", "Stage/2026-07-28/5-audit", ns, "Stage/2026-07-28/0-go-sdk", "bare go-sdk handler", 0, nothing},
 	{"1 000 000 users: peak of live memory as a share of the bound", "MemoryFlood", "MiB/bound", "", "", 1, ours},
 	{"… hits of users who keep coming", "MemoryFlood", "hits/hot", "", "", 0.99, share},
 }
@@ -141,7 +154,7 @@ func (r row) print(figures map[figure]float64) string {
 		budget = "≥ " + text(r.budget, r.unit)
 		holds(our >= r.budget)
 	case ratio:
-		budget = fmt.Sprintf("≤ %g ×", r.budget)
+		budget = fmt.Sprintf("≤ %.3g ×", r.budget)
 		holds(compared && our <= r.budget*their)
 	}
 	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |", r.work, text(our, r.unit), r.against, theirText, relation, budget, held)

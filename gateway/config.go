@@ -173,6 +173,10 @@ type Config struct {
 	RequestTimeout time.Duration
 	// FactoryTimeout is how long a request waits for Factory. Default 30 s.
 	FactoryTimeout time.Duration
+	// DrainDelay is how long Run and Serve go on as before once they are told to
+	// stop, but not ready: a load balancer needs some time to see that. Default
+	// 0 s.
+	DrainDelay time.Duration
 	// ShutdownTimeout is how long Run waits for requests in progress once it
 	// is told to stop. Default 30 s.
 	ShutdownTimeout time.Duration
@@ -228,6 +232,7 @@ func (c *Config) durations() []setting[time.Duration] {
 		{"WriteTimeout", &c.WriteTimeout, 30 * time.Second},
 		{"RequestTimeout", &c.RequestTimeout, 30 * time.Second},
 		{"FactoryTimeout", &c.FactoryTimeout, 30 * time.Second},
+		{"DrainDelay", &c.DrainDelay, 0},
 		{"ShutdownTimeout", &c.ShutdownTimeout, 30 * time.Second},
 	}
 }

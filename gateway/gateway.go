@@ -37,6 +37,7 @@ type Gateway struct {
 	requests gate.Gate
 	served   atomic.Bool
 	starting atomic.Bool // Run or Serve has begun, and Start has not ended
+	draining atomic.Bool // Run or Serve is about to stop
 
 	// streams is done when the gateway begins to stop: it ends what would
 	// otherwise stay open for as long as the client likes.
@@ -361,7 +362,7 @@ func measured(parts ...any) []observe.Measurer {
 
 func (g *Gateway) serveReady(w http.ResponseWriter, _ *http.Request) {
 	switch {
-	case g.streams.Err() != nil:
+	case g.draining.Load() || g.streams.Err() != nil:
 		writeHealth(w, http.StatusServiceUnavailable, "stopping")
 	case g.starting.Load():
 		writeHealth(w, http.StatusServiceUnavailable, "starting")

@@ -31,8 +31,8 @@ func (g *Gateway) readMessages(w http.ResponseWriter, r *http.Request) ([]envelo
 	if r.ContentLength > g.config.MaxBodyBytes {
 		return tooLarge()
 	}
-	// No more room than what has come, whatever is announced.
 	var read bytes.Buffer
+	read.Grow(int(min(max(r.ContentLength, 0), 16<<10)) + bytes.MinRead) // whatever is announced
 	_, err := read.ReadFrom(http.MaxBytesReader(w, r.Body, g.config.MaxBodyBytes))
 	body := read.Bytes()
 	if err != nil {

@@ -134,6 +134,17 @@ func (g *Gateway) serve(ctx context.Context, listener net.Listener) error {
 	case <-ctx.Done():
 	}
 	g.config.Logger.Info("gateway stopping")
+	g.draining.Store(true)
+	if err == nil && g.config.DrainDelay > 0 {
+		// Who sends requests here needs some time to see that we are not ready.
+		drained := time.NewTimer(g.config.DrainDelay)
+		defer drained.Stop()
+		select {
+		case <-drained.C:
+		case err = <-failed:
+			err = fmt.Errorf("gateway: %w", err)
+		}
+	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.config.ShutdownTimeout)
 	defer cancel()
 	g.endStreams() // Shutdown waits for them

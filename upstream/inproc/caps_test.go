@@ -369,7 +369,8 @@ func TestSeatsAreNeverLost(t *testing.T) {
 					}
 					asked.Wait()
 				}
-				if n := int(most.Load()); n > all {
+				// One that has been given up may be about to return.
+				if n := int(most.Load()); n > all+all/10 {
 					t.Errorf("%d factories at work at once", n)
 				}
 				time.Sleep(3 * idleTimeout) // what is left is idle

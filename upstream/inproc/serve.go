@@ -145,17 +145,24 @@ func (u *Upstream) call(ctx context.Context, next mcp.MethodHandler, method stri
 		result, err := u.safely(ctx, next, method, req)
 		answered <- outcome{result, err}
 	}()
-	// A handler that does not listen to its context is left to itself. One
-	// that does has no need of this: it answers when the client cancels, too.
-	late := time.NewTimer(u.config.CallTimeout)
-	defer late.Stop()
 	select {
 	case o := <-answered:
 		return u.unlessLate(ctx, o.result, o.err)
-	case <-late.C:
-		<-ctx.Done() // at the same time, and before we cancel it: the handler is to see a deadline
-		return nil, timedOut(u.config.CallTimeout)
+	case <-ctx.Done():
 	}
+	if ctx.Err() == context.Canceled {
+		// What it answers now may still be wanted, by who resumes the stream.
+		deadline, _ := ctx.Deadline()
+		late := time.NewTimer(time.Until(deadline))
+		defer late.Stop()
+		select {
+		case o := <-answered:
+			return u.unlessLate(ctx, o.result, o.err)
+		case <-late.C:
+		}
+	}
+	// A handler that does not listen to its context is left to itself.
+	return nil, timedOut(u.config.CallTimeout)
 }
 
 // growStack gives a new goroutine at once the stack that a call takes. Grown as

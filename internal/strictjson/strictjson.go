@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"sync"
 
@@ -29,14 +30,15 @@ var (
 )
 
 type decoder struct {
-	json *jsontext.Decoder
-	in   bytes.Buffer
-	data []byte // what in was made of
+	json  *jsontext.Decoder
+	in    bytes.Buffer
+	data  []byte // what in was made of
+	names names
 }
 
 // decoders holds decoders that are about to read, strictly, from their in.
 var decoders = sync.Pool{New: func() any {
-	d := &decoder{}
+	d := &decoder{names: names{seed: maphash.MakeSeed()}}
 	d.json = jsontext.NewDecoder(&d.in)
 	return d
 }}
@@ -52,16 +54,22 @@ func open(data []byte, options ...jsontext.Options) *decoder {
 	return d
 }
 
+var anyNames = jsontext.AllowDuplicateNames(true)
+
 func (d *decoder) close() {
 	// The pool must not keep the input alive, nor may the decoder.
 	d.in, d.data = bytes.Buffer{}, nil
 	d.json.Reset(&d.in)
+	if cap(d.names.hashes) > maxKept {
+		d.names.hashes = nil
+	}
 	decoders.Put(d)
 }
 
 // Object calls member for each member of the object that data is, in order.
 // name is unescaped; value is the undecoded value, a part of data. The first
-// error of member ends the reading.
+// error of member ends the reading. Names may be compared at the end only: what
+// member was given counts when Object returns nil.
 func Object(data []byte, member func(name, value []byte) error) error {
 	return read(data, '{', ErrNotObject, member)
 }
@@ -75,7 +83,13 @@ func read(data []byte, kind jsontext.Kind, otherKind error, item func(name, valu
 	if tooDeep(data) {
 		return ErrDepth
 	}
-	d := open(data)
+	many := manyNames(data)
+	var d *decoder
+	if many {
+		d = open(data, anyNames)
+	} else {
+		d = open(data)
+	}
 	defer d.close()
 	if d.json.PeekKind() != kind {
 		if _, err := d.json.ReadToken(); err != nil {
@@ -89,14 +103,16 @@ func read(data []byte, kind jsontext.Kind, otherKind error, item func(name, valu
 	if _, err := d.json.ReadToken(); !errors.Is(err, io.EOF) {
 		return ErrTrailing
 	}
+	if many && d.names.twice(data) {
+		return ErrDuplicate
+	}
 	return nil
 }
 
-// Inner is Object for a value that Object or Array has handed out, and so has
-// been checked already: it does not compare the names again, which on a hostile
-// document costs much memory.
+// Inner is Object for a value that Object or Array has handed out, and checks
+// itself: it does not compare the names again.
 func Inner(value []byte, member func(name, value []byte) error) error {
-	d := open(value, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	d := open(value, anyNames, jsontext.AllowInvalidUTF8(true))
 	defer d.close()
 	if d.json.PeekKind() != '{' {
 		return ErrNotObject

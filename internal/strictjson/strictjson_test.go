@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/mcpauth-go/mcpauth/internal/strictjson"
 )
@@ -217,6 +220,102 @@ func TestPeek(t *testing.T) {
 			t.Errorf("Peek(%.20s) = %s", data, got)
 		}
 	}
+}
+
+// object returns an object of n names, with more members behind them.
+func object(n int, more string) string {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i := range n {
+		fmt.Fprintf(&b, `"%x":0,`, i)
+	}
+	return b.String() + more + "}"
+}
+
+func TestOneNameTwiceAmongMany(t *testing.T) {
+	for _, n := range []int{1, 7, 8, 9, 62, 63, 64, 65, 66, 1000, 5000} {
+		for name, test := range map[string]struct {
+			data string
+			want error
+		}{
+			"none":                     {object(n, `"last":1`), nil},
+			"the first":                {object(n, `"0":1`), strictjson.ErrDuplicate},
+			"the last":                 {object(n, `"last":1,"last":2`), strictjson.ErrDuplicate},
+			"in another spelling":      {object(n, `"\u0030":1`), strictjson.ErrDuplicate},
+			"deep inside":              {object(n, `"x":[{"y":`+object(n, `"0":1`)+`}]`), strictjson.ErrDuplicate},
+			"before what is inside":    {`{"a":` + object(n, `"x":1`) + `,"b":1,"a":2}`, strictjson.ErrDuplicate},
+			"in different objects":     {`{"a":` + object(n, `"x":1`) + `,"b":` + object(n, `"x":1`) + `}`, nil},
+			"inside and outside":       {object(n, `"x":`+object(n, `"x":1`)), nil},
+			"a value like a name":      {object(n, `"x":["0","0",{"y":"0"},"0"],"z":"0"`), nil},
+			"a name with a colon":      {object(n, `"x\":0,\"0":1`), nil},
+			"a name with a backslash":  {object(n, `"\\":1,"\\\\":2,"\"":3`), nil},
+			"two of those":             {object(n, `"\\":1,"\u005c":2`), strictjson.ErrDuplicate},
+			"in other letters":         {object(n, `"x":1,"X":2`), nil},
+			"with much space":          {object(n, ` "x" : 1 , "x" : 2 `), strictjson.ErrDuplicate},
+			"empty":                    {object(n, `"":1,"":2`), strictjson.ErrDuplicate},
+			"after an array":           {object(n, `"x":[1],"x":1`), strictjson.ErrDuplicate},
+			"after an object in one":   {object(n, `"x":[{"y":1},2],"y":1,"x":1`), strictjson.ErrDuplicate},
+			"objects of an array":      {object(n, `"x":[{"y":1},{"y":1}]`), nil},
+			"after an object within":   {object(n, `"x":{},"x":1`), strictjson.ErrDuplicate},
+			"a surrogate pair, spelt":  {object(n, `"\ud83d\ude00":1,"😀":2`), strictjson.ErrDuplicate},
+			"in an array of the whole": {object(n, `"x":1`), nil},
+		} {
+			if _, _, err := members(test.data); err != test.want {
+				t.Errorf("%s, of %d: error = %v, want %v", name, n, err, test.want)
+			}
+			if got := strictjson.Twice([]byte(test.data)); got != (test.want != nil) {
+				t.Errorf("%s, of %d: twice = %v", name, n, got)
+			}
+		}
+	}
+}
+
+// To tell whether a name is there twice must not cost a stranger's message many
+// times its own size.
+func TestManyNamesCostLittleMemory(t *testing.T) {
+	ignore := func(_, _ []byte) error { return nil }
+	for name, data := range map[string]string{
+		"many names":          object(300_000, `"x":1`),
+		"many in many":        `{"x":[` + strings.TrimSuffix(strings.Repeat(object(3000, `"x":1`)+",", 100), ",") + `]}`,
+		"long names":          `{"` + strings.Repeat("a", 500_000) + `":1,"` + strings.Repeat("b", 500_000) + `":1}`,
+		"a text of colons":    `{"x":"` + strings.Repeat(`\":`, 500_000) + `"}`,
+		"an array of strings": `{"x":["` + strings.Repeat(`","`, 300_000) + `"]}`,
+		"as many as a header": object(1300, `"x":1`),
+	} {
+		text := []byte(data)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := strictjson.Object(text, ignore)
+		runtime.ReadMemStats(&after)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		// Some more for a decoder, which the pool may not have.
+		if spent := int(after.TotalAlloc - before.TotalAlloc); spent > 2*len(data)+16<<10 {
+			t.Errorf("%s: %d bytes for %d", name, spent, len(data))
+		} else {
+			t.Logf("%s: %d bytes for %d", name, spent, len(data))
+		}
+	}
+}
+
+// The comparison of many names says of any valid value what the JSON library
+// says.
+func FuzzNames(f *testing.F) {
+	for _, seed := range []string{
+		`{"a":1,"a":2}`, `{"a":{"a":1},"b":[{"a":1},{"a":1}]}`, `{"a":1,"\u0061":2}`, `[{"\\":1,"\"":2,"\\":3}]`, ` { "a" : "b" , "b" : "a" } `, `"a"`,
+		`{"":{"":1},"":2}`, `{"a":"\\","b":"\\"}`, `[[],{},[{}]]`, object(70, `"0":1`), object(9, `"x":[1,{"y":2}],"x":1`), `{"\ud83d\ude00":1,"😀":2}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if strings.Count(string(data), "{")+strings.Count(string(data), "[") > strictjson.MaxDepth || !jsontext.Value(data).IsValid(jsontext.AllowDuplicateNames(true)) {
+			return
+		}
+		if got, want := strictjson.Twice(data), !jsontext.Value(data).IsValid(); got != want {
+			t.Errorf("a name twice in %q: %v, the library says %v", data, got, want)
+		}
+	})
 }
 
 // What this package takes, encoding/json takes too, with the same names and

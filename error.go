@@ -108,30 +108,39 @@ func AsError(err error) *Error {
 	case errors.As(err, &code):
 		return &Error{Code: code, Message: "The request was refused: " + strings.ReplaceAll(string(code), "_", " ") + ".", Cause: err}
 	}
-	return &Error{Code: ErrUnavailable, Message: "The server cannot verify credentials now. Please try again later.", Cause: err}
+	return &Error{Code: ErrUnavailable, Message: "The server cannot serve this request now. Please try again later.", Cause: err}
 }
 
 var errNilError = errors.New("the provider returned a nil *mcpauth.Error as its error")
 
-// status maps a refusal to HTTP and to the "error" of the body; challenge says
-// whether that is one of RFC 6750, section 3.1, for WWW-Authenticate.
-func (e *Error) status() (status int, name string, challenge bool) {
+// challenged says what a refusal has in WWW-Authenticate.
+type challenged int
+
+const (
+	never   challenged = iota // nothing: a credential would not help
+	bare                      // a challenge without error: none was sent (RFC 6750, section 3.1)
+	because                   // a challenge with error
+)
+
+// status maps a refusal to HTTP and to the "error" of the body and, with
+// because, of the challenge.
+func (e *Error) status() (status int, name string, c challenged) {
 	switch e.Code {
 	case ErrMissingCredential:
-		return http.StatusUnauthorized, "unauthorized", false
+		return http.StatusUnauthorized, "unauthorized", bare
 	case ErrMalformedHeader:
-		return http.StatusBadRequest, "invalid_request", true
+		return http.StatusBadRequest, "invalid_request", because
 	case ErrInsufficientScope:
-		return http.StatusForbidden, "insufficient_scope", true
+		return http.StatusForbidden, "insufficient_scope", because
 	case ErrForbidden, ErrForbiddenHost, ErrForbiddenOrigin:
-		return http.StatusForbidden, string(e.Code), false
+		return http.StatusForbidden, string(e.Code), never
 	case ErrUnknownSession:
-		return http.StatusNotFound, string(e.Code), false
+		return http.StatusNotFound, string(e.Code), never
 	case ErrRateLimited:
-		return http.StatusTooManyRequests, "rate_limited", false
+		return http.StatusTooManyRequests, "rate_limited", never
 	case ErrUnavailable:
-		return http.StatusServiceUnavailable, "temporarily_unavailable", false
+		return http.StatusServiceUnavailable, "temporarily_unavailable", never
 	default:
-		return http.StatusUnauthorized, "invalid_token", true
+		return http.StatusUnauthorized, "invalid_token", because
 	}
 }

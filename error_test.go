@@ -49,7 +49,7 @@ func TestAsError(t *testing.T) {
 	if got.Code != mcpauth.ErrUnavailable || got.Cause != other {
 		t.Errorf("AsError of another error = %v with cause %v, want unavailable", got.Code, got.Cause)
 	}
-	if want := "The server cannot verify credentials now. Please try again later."; got.Message != want {
+	if want := "The server cannot serve this request now. Please try again later."; got.Message != want {
 		t.Errorf("its message is %q, want %q", got.Message, want)
 	}
 }

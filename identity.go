@@ -24,6 +24,7 @@ type Identity struct {
 	token       Secret
 	userIDClaim string
 	claims      func(token Secret) map[string]json.RawMessage
+	revocable   func(*Identity) Revocable
 }
 
 // IdentityFields are what a provider knows of a user.
@@ -47,6 +48,11 @@ type IdentityFields struct {
 	Claims func(token Secret) map[string]json.RawMessage
 	// UserIDClaim is the claim that UserID came from; Metadata leaves it out.
 	UserIDClaim string
+	// Revocable returns what of the credential a revocation may name beside
+	// Issuer and UserID, which are filled in. It is asked anew at each call of
+	// Identity.Revocable, and is best one function for all identities of an
+	// issuer. It may be nil, for credentials of which no more is known.
+	Revocable func(*Identity) Revocable
 }
 
 // NewIdentity returns the identity of a verified user. It is for providers. It
@@ -69,6 +75,7 @@ func NewIdentity(f IdentityFields) (*Identity, error) {
 		token:       f.Token,
 		userIDClaim: f.UserIDClaim,
 		claims:      f.Claims,
+		revocable:   f.Revocable,
 	}, nil
 }
 
@@ -80,7 +87,7 @@ func (id *Identity) Issuer() string { return id.principal[:id.issuerLen] }
 
 // UserID returns the user's id at the issuer. Two issuers may use the same
 // id for two people; see [Identity.Principal].
-func (id *Identity) UserID() string { return id.principal[id.issuerLen+1:] }
+func (id *Identity) UserID() string { return id.principal[min(id.issuerLen+1, len(id.principal)):] }
 
 // Principal returns issuer, NUL and user id as one string: the key under
 // which everything that belongs to a user is kept.
@@ -138,6 +145,17 @@ func (id *Identity) decode() map[string]json.RawMessage {
 		return map[string]json.RawMessage{}
 	}
 	return id.claims(id.token)
+}
+
+// Revocable returns what a revocation of the credential may name. It is worked
+// out at each call, which for some providers means to decode the credential.
+func (id *Identity) Revocable() Revocable {
+	var r Revocable
+	if id.revocable != nil {
+		r = id.revocable(id)
+	}
+	r.Issuer, r.UserID = id.Issuer(), id.UserID()
+	return r
 }
 
 // Format implements [fmt.Formatter]: issuer and user id, nothing else,

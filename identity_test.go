@@ -149,3 +149,26 @@ func TestContext(t *testing.T) {
 		t.Errorf("FromContext = %v, want %v", got, id)
 	}
 }
+
+func TestRevocable(t *testing.T) {
+	fields := mcpauth.IdentityFields{Issuer: "i", UserID: "u", Subject: "s"}
+	plain, err := mcpauth.NewIdentity(fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := plain.Revocable(), (mcpauth.Revocable{Issuer: "i", UserID: "u"}); got != want {
+		t.Errorf("without more: %+v", got)
+	}
+	// A provider cannot name somebody else.
+	issued := time.Unix(1, 0)
+	fields.Revocable = func(id *mcpauth.Identity) mcpauth.Revocable {
+		return mcpauth.Revocable{Issuer: "other", UserID: "other", TokenID: "t of " + id.UserID(), SessionID: "s", IssuedAt: issued}
+	}
+	known, err := mcpauth.NewIdentity(fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := known.Revocable(), (mcpauth.Revocable{Issuer: "i", UserID: "u", TokenID: "t of u", SessionID: "s", IssuedAt: issued}); got != want {
+		t.Errorf("with more: %+v", got)
+	}
+}

@@ -69,8 +69,7 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 	refuse := func(w http.ResponseWriter, r *http.Request, code Code, message, found, setting string) {
 		e := &Error{Code: code, Message: message, Cause: fmt.Errorf("found %.200q; see PublicURL and %s", found, setting)}
 		refused(r, e)
-		status, name, _ := e.status()
-		writeBody(w, status, name, e.Message) // no challenge: a credential would not help
+		Requirement{}.Refuse(w, e)
 	}
 	allowedHost := func(r *http.Request) bool {
 		host := normalHost(public.Scheme, r.Host)

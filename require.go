@@ -87,10 +87,8 @@ var errNoIdentity = errors.New("the provider returned neither an identity nor an
 func (q Requirement) Refuse(w http.ResponseWriter, err error) {
 	e := AsError(err)
 	status, name, challenged := e.status()
-	switch status {
-	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		w.Header().Set("Retry-After", e.RetrySeconds())
-	default:
+	switch {
+	case challenged != never:
 		scopes := e.Scopes
 		if scopes == nil {
 			scopes = q.ChallengeScopes
@@ -99,10 +97,12 @@ func (q Requirement) Refuse(w http.ResponseWriter, err error) {
 			scopes = q.Scopes
 		}
 		oauth := name
-		if !challenged {
+		if challenged == bare {
 			oauth = ""
 		}
 		w.Header().Set("WWW-Authenticate", challenge(q.Resource, oauth, e.Message, scopes))
+	case status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", e.RetrySeconds())
 	}
 	writeBody(w, status, name, e.Message)
 }

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/mcpauth-go/mcpauth/internal/observe"
 	"github.com/mcpauth-go/mcpauth/limit"
 	"github.com/mcpauth-go/mcpauth/policy"
+	"github.com/mcpauth-go/mcpauth/revoke"
 	"github.com/mcpauth-go/mcpauth/upstream/inproc"
 )
 
@@ -69,8 +71,10 @@ const (
 type Config struct {
 	// Provider says who the user is. Required. A provider that is a
 	// mcpauth.Lifecycle belongs to the Gateway once New has returned one: it is
-	// started and closed with it. To share a provider, wrap it in a type that
-	// has Authenticate only, and see to the rest yourself.
+	// started and closed with it. As long as its Ready() error, where it has
+	// that method, returns an error, the probes of readiness get 503. To share
+	// a provider, embed it in a type whose Start and Close do nothing, and see
+	// to these yourself: other methods that it has, such as Issuers, then stay.
 	Provider mcpauth.Provider
 	// Factory makes the servers. Required.
 	Factory Factory
@@ -81,6 +85,15 @@ type Config struct {
 	// an env.Resolver, is refused.
 	Resolver     mcpauth.Resolver
 	ResourceType string
+
+	// Revocations are of what is no longer to be taken, though it has not
+	// expired. A request with it is refused, and what it is used for, running
+	// calls, open streams and sessions, ends at once. A provider that refuses by
+	// a list itself, such as one of jwt.New, is to be given the same. Where there
+	// is administration, it serves /revocations and /blocks, which "mcpauth
+	// revoke" asks. The list is the caller's to close, after the Gateway has
+	// stopped. Default: nothing is revoked.
+	Revocations *revoke.List
 
 	// Addr is where Run listens. Default "127.0.0.1:8080". Beyond loopback,
 	// PublicURL is required.
@@ -121,8 +134,8 @@ type Config struct {
 	// for.
 	FilterByScope bool
 	// AuthorizationServers are advertised in the resource metadata (RFC 9728).
-	// Default: the provider's issuers, where they are https URLs. With none,
-	// there is no metadata.
+	// Default: the provider's issuers, where they are https URLs, or http on
+	// loopback. With none, there is no metadata.
 	AuthorizationServers []string
 	// SupportedScopes are advertised there. Default RequiredScopes.
 	SupportedScopes []string
@@ -144,7 +157,8 @@ type Config struct {
 	// or requests. One more pushes out the server that was used least recently.
 	// Default 10 000.
 	MaxInstances int
-	// MaxLifetime is when a server is replaced, at the latest. Default 24 h.
+	// MaxLifetime is when a server is replaced: the next request gets a new one.
+	// A session keeps its own, but ends then unless it is in use. Default 24 h.
 	MaxLifetime time.Duration
 	// IdleTimeout ends a session, or a user's server, that has had no request
 	// and no open stream for that long. Default 30 minutes.
@@ -156,6 +170,10 @@ type Config struct {
 	// MaxStreamsPerUser bounds the streams that one user has open: GET and
 	// subscriptions/listen. One more is refused with 429. Default 100.
 	MaxStreamsPerUser int
+	// MaxCallsPerUser bounds the requests of one user that are in progress, and
+	// the calls of theirs that servers work on. One more is refused with 429.
+	// Default 256.
+	MaxCallsPerUser int
 	// ReplayBytes is how much is kept, in all, of what streams have sent, for
 	// clients that resume them. Default 64 MiB; negative for none, and streams
 	// that cannot be resumed.
@@ -221,6 +239,7 @@ func (c *Config) counts() []setting[int] {
 		{"MaxSessions", &c.MaxSessions, 10_000},
 		{"MaxSessionsPerUser", &c.MaxSessionsPerUser, 100},
 		{"MaxStreamsPerUser", &c.MaxStreamsPerUser, 100},
+		{"MaxCallsPerUser", &c.MaxCallsPerUser, 256},
 	}
 }
 
@@ -238,6 +257,7 @@ func (c *Config) durations() []setting[time.Duration] {
 }
 
 func (c Config) withDefaults() Config {
+	idle := c.IdleTimeout != 0
 	c.Addr = cmp.Or(c.Addr, defaultAddr)
 	c.BasePath = cmp.Or(c.BasePath, defaultBasePath)
 	c.MaxBodyBytes = cmp.Or(c.MaxBodyBytes, 4<<20)
@@ -250,6 +270,9 @@ func (c Config) withDefaults() Config {
 	for _, s := range c.durations() {
 		*s.value = cmp.Or(*s.value, s.standard)
 	}
+	if !idle {
+		c.IdleTimeout = min(c.IdleTimeout, c.MaxLifetime)
+	}
 	if c.UserRate == (limit.Rate{}) {
 		c.UserRate = defaultUserRate
 	}
@@ -260,7 +283,8 @@ func (c Config) withDefaults() Config {
 	c.TrustedProxies = slices.Clone(c.TrustedProxies)
 	if named, ok := c.Provider.(interface{ Issuers() []string }); ok && c.AuthorizationServers == nil {
 		for _, issuer := range named.Issuers() {
-			if u, err := url.Parse(issuer); err == nil && u.Scheme == "https" && u.Host != "" {
+			u, err := url.Parse(issuer)
+			if err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && loopbackName(u.Hostname())) {
 				c.AuthorizationServers = append(c.AuthorizationServers, issuer)
 			}
 		}
@@ -276,7 +300,7 @@ func (c *Config) anyOrigin() bool { return c.Development && slices.Contains(c.Al
 
 // faults returns everything that is wrong with c, apart from what the parts
 // that it is made of find themselves.
-func (c Config) faults() []mcpauth.Fault {
+func (c *Config) faults() []mcpauth.Fault {
 	var faults []mcpauth.Fault
 	add := func(field, problem, expected string) {
 		faults = append(faults, mcpauth.Fault{Field: field, Problem: problem, Expected: expected})
@@ -293,6 +317,7 @@ func (c Config) faults() []mcpauth.Fault {
 	if singleUser(c.Resolver) && !singleUser(c.Provider) {
 		add("Resolver", "gives every user the same credential", "one that tells users apart; a single local user is served by Stdio")
 	}
+	c.revocationFaults(add)
 	c.addressFaults(add)
 	if c.LegacyInstances != PerSession && c.LegacyInstances != PerUser {
 		add("LegacyInstances", fmt.Sprintf("found %q", c.LegacyInstances), "PerSession or PerUser")
@@ -316,6 +341,9 @@ func (c Config) faults() []mcpauth.Fault {
 	if c.MaxLifetime > 0 && c.MaxLifetime < c.IdleTimeout {
 		add("MaxLifetime", fmt.Sprintf("found %s, while IdleTimeout is %s", c.MaxLifetime, c.IdleTimeout), "no less than IdleTimeout")
 	}
+	if c.LogUsers != UserHashed && !c.LogKey.IsZero() {
+		add("LogKey", "set, while LogUsers is not UserHashed", "both or neither")
+	}
 	if c.LogUsers < UserPlain || c.LogUsers > UserOmitted {
 		add("LogUsers", fmt.Sprintf("found %d", c.LogUsers), "UserPlain, UserHashed or UserOmitted")
 	}
@@ -334,18 +362,27 @@ func singleUser(part any) bool {
 
 // addressFaults adds what is wrong with where c listens and who may come.
 func (c *Config) addressFaults(add func(field, problem, expected string)) {
-	if _, port, err := net.SplitHostPort(c.Addr); err != nil || port == "" {
-		add("Addr", fmt.Sprintf("found %q", c.Addr), `"host:port"`)
+	if !validAddr(c.Addr) {
+		add("Addr", fmt.Sprintf("found %q", c.Addr), `"host:port", with a port from 0 to 65535`)
+		if c.PublicURL == "" || c.PublicURL == "http://"+c.Addr {
+			c.PublicURL = "http://127.0.0.1" // which is not at fault
+		}
 	} else if c.PublicURL == "" {
 		add("PublicURL", fmt.Sprintf("missing, while Addr %q is beyond loopback", c.Addr), `the origin that clients see, such as "https://mcp.example.com"`)
 	} else if loopbackAddr(c.Addr) && strings.HasSuffix(c.Addr, ":0") && c.PublicURL == "http://"+c.Addr {
 		add("PublicURL", fmt.Sprintf("missing, while Addr %q leaves the port open", c.Addr), "a fixed port, or a PublicURL")
 	}
-	if c.OperationsAddr != "" && !loopbackAddr(c.OperationsAddr) {
+	if c.OperationsAddr == c.Addr && !strings.HasSuffix(c.Addr, ":0") {
+		add("OperationsAddr", fmt.Sprintf("found %q, which is Addr", c.OperationsAddr), "an address of its own")
+	}
+	if c.OperationsAddr != "" && (!loopbackAddr(c.OperationsAddr) || !validAddr(c.OperationsAddr)) {
 		add("OperationsAddr", fmt.Sprintf("found %q", c.OperationsAddr), `"host:port" on loopback, since nobody is asked for a credential there`)
 	}
 	if c.Development && !loopbackAddr(c.Addr) {
 		add("Development", fmt.Sprintf("set, while Addr %q is beyond loopback", c.Addr), "an Addr on loopback")
+	}
+	if i := slices.Index(c.AllowedOrigins, "*"); i >= 0 && !c.Development {
+		add(fmt.Sprintf("AllowedOrigins[%d]", i), `found "*"`, `one origin, such as "https://app.example.com" ("*" is for Development)`)
 	}
 	if c.CORS && len(c.AllowedOrigins) == 0 {
 		add("AllowedOrigins", "missing, while CORS is on", `the origins whose pages may call, such as "https://app.example.com"`)
@@ -385,11 +422,21 @@ func collect(faults []mcpauth.Fault, err error) []mcpauth.Fault {
 	return faults
 }
 
+func validAddr(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	n, errPort := strconv.Atoi(port)
+	return err == nil && errPort == nil && n >= 0 && n <= 65535
+}
+
 func loopbackAddr(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return false
 	}
+	return loopbackName(host)
+}
+
+func loopbackName(host string) bool {
 	ip := net.ParseIP(host)
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }

@@ -96,7 +96,7 @@ func TestPreflight(t *testing.T) {
 func TestAnswersThatPagesMayRead(t *testing.T) {
 	s := gatewaytest.Start(t, gateway.Config{
 		Factory: (&gatewaytest.Factory{}).Make, CORS: true, AllowedOrigins: []string{app},
-		Rules: []policy.Rule{{Tool: "whoami", Scopes: []string{"who"}}}, UserRate: perHour(3),
+		Rules: []policy.Rule{{Tool: "whoami", Scopes: []string{"who"}}}, UserRate: perHour(5),
 	})
 	alice := s.Token(t, "alice")
 	initialize := gatewaytest.Initialize(gatewaytest.Legacy)

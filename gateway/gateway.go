@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -34,10 +35,15 @@ type Gateway struct {
 	tracer   trace.Tracer  // nil when nothing is traced
 	admin    *admin.Server // nil when there is none
 	routes   *http.ServeMux
+	reading  readers
 	requests gate.Gate
 	served   atomic.Bool
 	starting atomic.Bool // Run or Serve has begun, and Start has not ended
+	unready  atomic.Bool // the last probe found the provider not ready
 	draining atomic.Bool // Run or Serve is about to stop
+
+	unheed func() // ends the notices of revocations
+	swept  uint32 // epoch of the revocations that have been seen to; theirs alone
 
 	// streams is done when the gateway begins to stop: it ends what would
 	// otherwise stay open for as long as the client likes.
@@ -75,10 +81,11 @@ func New(c Config) (*Gateway, error) {
 		PublicURL: c.PublicURL, AllowedHosts: c.AllowedHosts, AllowedOrigins: origins, AnyOrigin: c.anyOrigin(), Refused: noteRefusal,
 	})
 	part(err)
-	if c.Admin.Socket != "" || c.Admin.Addr != "" {
+	if c.Admin.Socket != "" || c.Admin.Addr != "" || c.Admin.TokenFile != "" || c.Admin.Handler != nil {
 		if c.Admin.Logger == nil {
 			c.Admin.Logger = c.Logger
 		}
+		c.Admin.Handler = c.administration()
 		g.admin, err = admin.New(c.Admin)
 		part(err)
 	}
@@ -94,40 +101,57 @@ func New(c Config) (*Gateway, error) {
 	g.door = mcpauth.Requirement{ChallengeScopes: c.RequiredScopes, Resource: g.resource, Refused: noteRefusal}
 	g.streams, g.endStreams = context.WithCancel(context.Background())
 	g.observer = observe.New(observe.Config{
-		Logger: c.Logger, Users: c.LogUsers, HashKey: c.LogKey, Audit: c.Audit, Live: g.live, Measured: measured(c.Provider, c.Resolver),
+		Logger: c.Logger, Users: c.LogUsers, HashKey: c.LogKey, Audit: c.Audit, Live: g.live, Measured: g.measured(),
 	})
 	if c.TracerProvider != nil {
 		g.tracer = c.TracerProvider.Tracer("github.com/mcpauth-go/mcpauth/gateway")
 	}
+	var revocations inproc.Revocations
+	if c.Revocations != nil {
+		revocations = c.Revocations
+	}
 	g.upstream = inproc.New(inproc.Config{
 		Factory: c.Factory, Sessions: c.LegacyInstances, Requests: c.ModernInstances,
 		Limits: inproc.Limits{
-			Sessions: c.MaxSessions, SessionsPerUser: c.MaxSessionsPerUser, StreamsPerUser: c.MaxStreamsPerUser,
+			Sessions: c.MaxSessions, SessionsPerUser: c.MaxSessionsPerUser, StreamsPerUser: c.MaxStreamsPerUser, CallsPerUser: c.MaxCallsPerUser,
 			Instances: c.MaxInstances, Idle: c.IdleTimeout, Lifetime: c.MaxLifetime, ReplayBytes: c.ReplayBytes,
 		},
-		FactoryTimeout: c.FactoryTimeout, CallTimeout: c.RequestTimeout, MaxBodyBytes: c.MaxBodyBytes,
-		Shows: g.shows(), Called: noteCall, Refuse: g.refuse, Refused: noteRefusal, Logger: c.Logger,
+		FactoryTimeout: c.FactoryTimeout, CallTimeout: c.RequestTimeout, MaxBodyBytes: c.MaxBodyBytes, Revocations: revocations,
+		Shows: g.shows(), Failed: noteFailure, Refuse: g.refuse, Refused: noteRefusal, Logger: c.Logger,
 	})
+	g.unheed = func() {}
+	if c.Revocations != nil {
+		g.unheed = c.Revocations.Notify(g.endRevoked)
+	}
 	g.route(path, checkOrigin)
 	return g, nil
 }
 
 // route puts the stations in line.
 func (g *Gateway) route(path string, checkOrigin func(http.Handler) http.Handler) {
-	authenticated := mcpauth.Require(g.config.Provider, g.door)
+	authenticated := mcpauth.Require(contained{g.provider(), g}, g.door)
 	line := func(next http.Handler) http.Handler { return g.observe(checkOrigin(g.cors(next))) }
 	pattern := path
 	if pattern == "" {
 		pattern = "/{$}"
 	}
-	page := infopage.New(infopage.Info{Resource: g.resource.Identifier(), MetadataURL: g.resource.MetadataURL()})
-	g.routes.Handle(pattern, line(infoFor(page, authenticated(http.HandlerFunc(g.serveMCP)))))
+	info := infopage.Info{Resource: g.resource.Identifier(), MetadataURL: g.resource.MetadataURL()}
+	if g.config.LegacySSE {
+		info.LegacySSEURL = g.resource.Identifier() + "/sse"
+	}
+	page := infopage.New(info)
+	serve := line(infoFor(page, authenticated(http.HandlerFunc(g.serveMCP))))
+	g.routes.Handle(pattern, serve)
+	if path != "" {
+		g.routes.Handle(path+"/{$}", serve) // as many clients write it
+		g.routes.Handle("/", line(http.HandlerFunc(g.notFound)))
+	}
 	if g.config.LegacySSE {
 		g.routes.Handle(path+"/sse", line(authenticated(g.sseStream(path+"/message"))))
 		g.routes.Handle(path+"/message", line(authenticated(http.HandlerFunc(g.sseMessage))))
 	}
-	g.routes.HandleFunc("GET "+path+"/health", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, http.StatusOK, "ok") })
-	g.routes.HandleFunc("GET "+path+"/health/ready", g.serveReady)
+	g.routes.Handle(path+"/health", onlyGet(func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, http.StatusOK, "ok") }))
+	g.routes.Handle(path+"/health/ready", onlyGet(g.serveReady))
 	if metadata := g.resource.MetadataPath(); metadata != "" {
 		g.routes.Handle(metadata, g.resource)
 	}
@@ -155,6 +179,7 @@ func (g *Gateway) cors(next http.Handler) http.Handler {
 func infoFor(page, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if (r.Method == http.MethodGet || r.Method == http.MethodHead) && wantsPage(r.Header.Values("Accept")) {
+			noteOf(r.Context()).public = true
 			page.ServeHTTP(w, r)
 			return
 		}
@@ -189,6 +214,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.routes.ServeHTTP(w, r)
 }
 
+func (g *Gateway) notFound(w http.ResponseWriter, _ *http.Request) {
+	envelope.WriteError(w, http.StatusNotFound, nil, envelope.CodeInvalidRequest, "Not found. MCP is served at "+g.config.BasePath)
+}
+
 func (g *Gateway) refuseLate(w http.ResponseWriter, r *http.Request) {
 	g.refuse(w, r, &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "The server is shutting down."})
 }
@@ -203,11 +232,24 @@ func (g *Gateway) serveMCP(w http.ResponseWriter, r *http.Request) {
 func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, allowed allowFunc, serve serveFunc) {
 	note := noteOf(r.Context())
 	note.identity = mcpauth.FromContext(r.Context())
+	w, r, done, ok := g.admit(w, r)
+	defer done()
+	if !ok {
+		return
+	}
 	var messages []envelope.Message
 	switch {
 	case r.Method == http.MethodPost:
+		principal := note.identity.Principal()
+		if !g.reading.enter(principal) {
+			g.tooMuch(w, r, nil, 0)
+			return
+		}
 		var ok bool
-		if messages, ok = g.readMessages(w, r); !ok {
+		messages, ok = g.readMessages(w, r)
+		g.reading.leave(principal)
+		if !ok {
+			g.limiter.Take(principal, 1) // garbage is not free
 			return
 		}
 	case r.ContentLength != 0:
@@ -217,11 +259,11 @@ func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, allowed allowFunc
 		return
 	}
 	note.asked(r, messages)
-	if r.Method == http.MethodPost && !g.agree(w, r, messages) || !allowed(w, r, messages) || !g.withinLimits(w, r, messages) {
+	// Limits first: what is refused costs something, too.
+	if !g.withinLimits(w, r, messages) || r.Method == http.MethodPost && !g.agree(w, r, messages) || !allowed(w, r, messages) {
 		return
 	}
-	r, ok := g.withCredential(w, r)
-	if !ok {
+	if r, ok = g.withCredential(w, r); !ok {
 		return
 	}
 	if note.stream {
@@ -301,15 +343,19 @@ func (g *Gateway) withinLimits(w http.ResponseWriter, r *http.Request, messages 
 		return true // gives back what it has
 	}
 	wait, ok := g.limiter.Take(mcpauth.FromContext(r.Context()).Principal(), max(1, len(messages)), toolsOf(messages)...)
-	if ok {
-		return true
+	if !ok {
+		g.tooMuch(w, r, soleID(messages), wait)
 	}
+	return ok
+}
+
+// tooMuch answers a user who is to try again after wait.
+func (g *Gateway) tooMuch(w http.ResponseWriter, r *http.Request, id []byte, wait time.Duration) {
 	refusal := &mcpauth.Error{Code: mcpauth.ErrRateLimited, RetryAfter: wait}
 	refusal.Message = "Too many requests. Please try again in " + refusal.RetrySeconds() + " s."
 	noteRefusal(r, refusal)
 	w.Header().Set("Retry-After", refusal.RetrySeconds())
-	envelope.WriteError(w, http.StatusTooManyRequests, soleID(messages), envelope.CodeRateLimited, refusal.Message)
-	return false
+	envelope.WriteError(w, http.StatusTooManyRequests, id, envelope.CodeRateLimited, refusal.Message)
 }
 
 // withCredential returns r with the user's credential in its context, or
@@ -318,20 +364,57 @@ func (g *Gateway) withCredential(w http.ResponseWriter, r *http.Request) (*http.
 	if g.config.Resolver == nil || r.Method == http.MethodDelete {
 		return r, true
 	}
-	credential, err := g.config.Resolver.Resolve(r.Context(), mcpauth.FromContext(r.Context()), g.config.ResourceType)
+	credential, err := g.resolve(r.Context())
 	if err != nil {
-		g.refuse(w, r, fmt.Errorf("gateway: credential for %s: %w", g.config.ResourceType, err))
+		g.refuse(w, r, unresolved{fmt.Errorf("gateway: credential for %s: %w", g.config.ResourceType, err)})
 		return nil, false
 	}
 	return r.WithContext(mcpauth.WithCredential(r.Context(), credential)), true
 }
 
+// resolve asks the resolver, whose panics are its failures.
+func (g *Gateway) resolve(ctx context.Context) (credential *mcpauth.Credential, err error) {
+	defer g.recovered(ctx, "resolver", &err)
+	return g.config.Resolver.Resolve(ctx, mcpauth.FromContext(ctx), g.config.ResourceType)
+}
+
+// unresolved is why there is no credential.
+type unresolved struct{ error }
+
+func (e unresolved) Unwrap() error { return e.error }
+
+// Stage says for the log what has failed, without words of others.
+func (unresolved) Stage() string { return "the resolver failed" }
+
+// contained is a provider whose panics are its failures.
+type contained struct {
+	mcpauth.Provider
+	g *Gateway
+}
+
+func (c contained) Authenticate(ctx context.Context, r *mcpauth.Request) (id *mcpauth.Identity, err error) {
+	defer c.g.recovered(ctx, "provider", &err)
+	return c.Provider.Authenticate(ctx, r)
+}
+
+// recovered makes err of a panic in one of the parts. To be deferred.
+func (g *Gateway) recovered(ctx context.Context, part string, err *error) {
+	if p := recover(); p != nil {
+		g.config.Logger.ErrorContext(ctx, "panic in a part of the line", "request_id", mcpauth.RequestID(ctx), "part", part, "panic", p, "stack", string(debug.Stack()))
+		*err = fmt.Errorf("the %s panicked: %v", part, p)
+	}
+}
+
 // refuse answers a request that is not served. What is no refusal made for the
-// client is a failure of ours, of which the client learns only that.
+// client is a failure of ours, of which the client learns only that. The user
+// has been verified: whatever a factory or a resolver has been told elsewhere,
+// logging in here again would not help.
 func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	refusal := mcpauth.AsError(err)
-	if refusal.Code == mcpauth.ErrUnavailable && refusal.Cause == err {
-		refusal.Message = "The server cannot serve this request now. Please try again later."
+	switch refusal.Code {
+	case mcpauth.ErrUnavailable, mcpauth.ErrRateLimited, mcpauth.ErrForbidden, mcpauth.ErrInsufficientScope, mcpauth.ErrRevoked:
+	default:
+		refusal = &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "The server cannot serve this request now. Please try again later.", Cause: err}
 	}
 	noteRefusal(r, refusal)
 	g.door.Refuse(w, refusal)
@@ -349,15 +432,30 @@ func (g *Gateway) live() observe.Live {
 	}
 }
 
-// measured returns those of parts that measure themselves.
-func measured(parts ...any) []observe.Measurer {
+// measured returns those of the parts that measure themselves.
+func (g *Gateway) measured() []observe.Measurer {
 	var all []observe.Measurer
-	for _, part := range parts {
+	for _, part := range g.parts() {
 		if m, ok := part.(observe.Measurer); ok {
 			all = append(all, m)
 		}
 	}
+	if g.config.Revocations != nil {
+		all = append(all, g.config.Revocations)
+	}
 	return all
+}
+
+// onlyGet returns next for GET and HEAD alone.
+func onlyGet(next http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+			return
+		}
+		next(w, r)
+	})
 }
 
 func (g *Gateway) serveReady(w http.ResponseWriter, _ *http.Request) {
@@ -366,9 +464,28 @@ func (g *Gateway) serveReady(w http.ResponseWriter, _ *http.Request) {
 		writeHealth(w, http.StatusServiceUnavailable, "stopping")
 	case g.starting.Load():
 		writeHealth(w, http.StatusServiceUnavailable, "starting")
+	case !g.providerReady():
+		writeHealth(w, http.StatusServiceUnavailable, "not ready")
 	default:
 		writeHealth(w, http.StatusOK, "ok")
 	}
+}
+
+// providerReady asks a provider that can tell whether it can judge credentials
+// now. A change is logged by the first probe that sees it.
+func (g *Gateway) providerReady() bool {
+	provider, ok := g.config.Provider.(interface{ Ready() error })
+	if !ok {
+		return true
+	}
+	err := provider.Ready()
+	switch {
+	case err != nil && g.unready.CompareAndSwap(false, true):
+		g.config.Logger.Warn("not ready", "error", err)
+	case err == nil && g.unready.CompareAndSwap(true, false):
+		g.config.Logger.Info("ready")
+	}
+	return err == nil
 }
 
 func writeHealth(w http.ResponseWriter, status int, text string) {

@@ -8,7 +8,9 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mcpauth-go/mcpauth/internal/envelope"
@@ -53,8 +55,52 @@ func (g *Gateway) readMessages(w http.ResponseWriter, r *http.Request) ([]envelo
 		envelope.WriteError(w, http.StatusBadRequest, nil, envelope.CodeParse, "Malformed message: "+err.Error())
 		return nil, false
 	}
+	if len(body) > maxOpening && keeps(messages) {
+		envelope.WriteError(w, http.StatusRequestEntityTooLarge, soleID(messages), envelope.CodeInvalidRequest,
+			fmt.Sprintf("A message that opens a session or a stream is larger than %d bytes", maxOpening))
+		return nil, false
+	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return messages, true
+}
+
+// maxOpening bounds a message that servers keep for as long as a session or a
+// stream lives, decoded, which takes many times the memory.
+const maxOpening = 64 << 10
+
+// keeps reports whether messages have one that opens a session or a stream.
+func keeps(messages []envelope.Message) bool {
+	return slices.ContainsFunc(messages, func(m envelope.Message) bool { return m.Method == "initialize" || m.Method == "subscriptions/listen" })
+}
+
+// readers bounds the request bodies of one user that are being read, which are
+// in memory before anything can be said of them.
+type readers struct {
+	mu sync.Mutex
+	of map[string]int // by principal
+}
+
+const maxReading = 16
+
+func (r *readers) enter(principal string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.of == nil {
+		r.of = map[string]int{}
+	}
+	if r.of[principal] == maxReading {
+		return false
+	}
+	r.of[principal]++
+	return true
+}
+
+func (r *readers) leave(principal string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.of[principal]--; r.of[principal] == 0 {
+		delete(r.of, principal)
+	}
 }
 
 // soleID returns the id of the one message, nil if there are several.

@@ -32,12 +32,14 @@ type note struct {
 	id       string // of the request
 	remote   string
 	identity *mcpauth.Identity
+	epoch    uint32 // of the revocations, when the identity was known not to be among them
 	refusal  *mcpauth.Error
 	method   string // of JSON-RPC
 	name     string
 	stream   bool
 	status   int
-	failed   atomic.Bool // also set by a call that outlives the request
+	failure  atomic.Pointer[string] // why it has failed; also set by a call that outlives the request
+	public   bool                   // nobody is asked who they are, and so nothing is decided
 	once     sync.Once
 }
 
@@ -48,22 +50,14 @@ func noteOf(ctx context.Context) *note {
 	return n
 }
 
-// RequestID returns the id of the request that ctx belongs to, as it is in the
-// log and in the X-Request-Id header of the answer; "" outside of requests.
-func RequestID(ctx context.Context) string {
-	if n := noteOf(ctx); n != nil {
-		return n.id
-	}
-	return ""
-}
-
 // noteRefusal notes that r has been refused.
 func noteRefusal(r *http.Request, e *mcpauth.Error) { noteOf(r.Context()).refusal = e }
 
-// noteCall notes how a call has ended that the request in ctx has asked for.
-func noteCall(ctx context.Context, failed bool) {
-	if n := noteOf(ctx); failed && n != nil {
-		n.failed.Store(true)
+// noteFailure notes why a request has failed, in words of our own: the first of
+// several reasons.
+func noteFailure(ctx context.Context, reason string) {
+	if n := noteOf(ctx); n != nil {
+		n.failure.CompareAndSwap(nil, &reason)
 	}
 }
 
@@ -78,9 +72,14 @@ func (n *note) asked(r *http.Request, messages []envelope.Message) {
 	if slices.ContainsFunc(messages, func(other envelope.Message) bool { return other.Method != m.Method }) {
 		n.method = "batch"
 	}
-	// All of them: what a batch asks for must not hide behind its first message.
+	// What a batch asks for must not hide behind its first message.
+	const most = 20
 	var names []string
 	for _, op := range operations(messages) {
+		if len(names) == most {
+			names = append(names, "…")
+			break
+		}
 		if !slices.Contains(names, op.Name) {
 			names = append(names, op.Name)
 		}
@@ -94,14 +93,14 @@ func (g *Gateway) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		trusted := g.trusted(r)
 		n := &note{began: time.Now(), id: requestID(r, trusted), remote: g.remote(r, trusted)}
-		ctx := context.WithValue(r.Context(), noteKey{}, n)
+		ctx := mcpauth.WithRequestID(context.WithValue(r.Context(), noteKey{}, n), n.id)
 		var span trace.Span
 		if g.tracer != nil {
 			ctx, span = g.startSpan(ctx, r, trusted)
 			defer span.End()
 		}
 		w.Header().Set("X-Request-Id", n.id)
-		answer := &response{ResponseWriter: w, control: http.NewResponseController(w), timeout: g.config.WriteTimeout, shared: r.ProtoMajor >= 2}
+		answer := &response{ResponseWriter: w, note: n, control: http.NewResponseController(w), timeout: g.config.WriteTimeout, shared: r.ProtoMajor >= 2}
 		answer.begin = func(status int) {
 			n.status = status
 			if n.stream && status == http.StatusOK {
@@ -112,7 +111,7 @@ func (g *Gateway) observe(next http.Handler) http.Handler {
 		defer func() {
 			switch {
 			case !returned: // net/http cuts the connection after a panic
-				n.failed.Store(true)
+				noteFailure(ctx, "panic")
 			case n.status == 0 && ctx.Err() == nil:
 				n.status = http.StatusOK // which net/http sends when nobody says otherwise
 			}
@@ -126,10 +125,13 @@ func (g *Gateway) observe(next http.Handler) http.Handler {
 
 // write writes n down, once.
 func (g *Gateway) write(ctx context.Context, r *http.Request, n *note, span trace.Span) {
+	if n.public {
+		return
+	}
 	n.once.Do(func() {
 		e := observe.Event{
 			Time: n.began, RequestID: n.id, Remote: n.remote, HTTPMethod: r.Method, Path: r.URL.Path, Status: n.status,
-			Method: harmless(n.method, n.identity), Name: n.name, ProtocolVersion: harmless(r.Header.Get("Mcp-Protocol-Version"), n.identity),
+			Method: n.method, Name: n.name, ProtocolVersion: r.Header.Get("Mcp-Protocol-Version"),
 			Identity: n.identity, Refusal: n.refusal, Duration: time.Since(n.began), Stream: n.stream,
 		}
 		gone := r.Context().Err() != nil
@@ -138,8 +140,11 @@ func (g *Gateway) write(ctx context.Context, r *http.Request, n *note, span trac
 			e.Outcome = observe.Refused
 		case gone:
 			e.Outcome = observe.Cancelled
-		case n.status >= 400 || n.failed.Load():
+		case n.status >= 400 || n.failure.Load() != nil:
 			e.Outcome = observe.Failed
+			if reason := n.failure.Load(); reason != nil {
+				e.Reason = *reason
+			}
 		default:
 			e.Outcome = observe.OK
 		}
@@ -174,21 +179,21 @@ func describe(span trace.Span, e *observe.Event) {
 	if !span.IsRecording() {
 		return
 	}
-	name := ""
+	method, name := observe.Harmless(e.Method, e.Identity), ""
 	if e.Method == "tools/call" || e.Method == "prompts/get" {
-		name = harmless(e.Name, e.Identity)
+		name = observe.Harmless(e.Name, e.Identity)
 	}
-	if e.Method != "" {
-		span.SetName(e.Method)
+	if method != "" {
+		span.SetName(method)
 	}
 	attributes := []attribute.KeyValue{
 		attribute.String("http.request.method", e.HTTPMethod),
-		attribute.String("url.path", harmless(e.Path, e.Identity)),
+		attribute.String("url.path", observe.Harmless(e.Path, e.Identity)),
 		attribute.Int("http.response.status_code", e.Status),
 		attribute.String("mcpauth.request_id", e.RequestID),
 		attribute.String("mcpauth.outcome", string(e.Outcome)),
 	}
-	for key, value := range map[string]string{"mcp.method.name": e.Method, "mcp.protocol.version": e.ProtocolVersion, "mcpauth.operation": name} {
+	for key, value := range map[string]string{"mcp.method.name": method, "mcp.protocol.version": observe.Harmless(e.ProtocolVersion, e.Identity), "mcpauth.operation": name} {
 		if value != "" {
 			attributes = append(attributes, attribute.String(key, value))
 		}
@@ -200,23 +205,6 @@ func describe(span trace.Span, e *observe.Event) {
 		span.SetStatus(codes.Error, "")
 	}
 	span.SetAttributes(attributes...)
-}
-
-// harmless returns text that a client chose, bounded, and nothing of it when it
-// may hold a token: clients put theirs anywhere.
-func harmless(text string, id *mcpauth.Identity) string {
-	const most = 128
-	token := ""
-	if id != nil {
-		token = id.Token().Reveal()
-	}
-	switch {
-	case strings.Contains(text, "eyJ"), len(token) >= 8 && strings.Contains(text, token): // every JSON Web Token begins so
-		return "[redacted]"
-	case len(text) > most:
-		return strings.ToValidUTF8(text[:most], "") + "…"
-	}
-	return text
 }
 
 // trusted reports whether r comes from a proxy that is believed.
@@ -274,6 +262,7 @@ type ownServerKey struct{}
 // that does not read.
 type response struct {
 	http.ResponseWriter
+	note     *note
 	control  *http.ResponseController
 	timeout  time.Duration
 	deadline time.Time
@@ -348,6 +337,9 @@ func (w *response) FlushError() error {
 }
 
 func (w *response) Flush() { _ = w.FlushError() }
+
+// Fails is told why a request is answered with an error.
+func (w *response) Fails(reason string) { w.note.failure.CompareAndSwap(nil, &reason) }
 
 // Unwrap lets http.ResponseController reach the connection.
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }

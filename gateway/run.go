@@ -11,28 +11,38 @@ import (
 	"os/signal"
 	"reflect"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
 )
 
-// lifecycles returns the parts that are started with the gateway, in this order,
-// and closed in the other. One that is provider and resolver is one part.
-func (g *Gateway) lifecycles() []mcpauth.Lifecycle {
-	var all []mcpauth.Lifecycle
-	provider, ok := g.config.Provider.(mcpauth.Lifecycle)
-	if ok {
-		all = append(all, provider)
-	}
-	resolver, ok := g.config.Resolver.(mcpauth.Lifecycle)
-	if ok && !(provider != nil && reflect.TypeOf(provider).Comparable() && provider == resolver) {
-		all = append(all, resolver)
+// parts returns what the gateway has been given to work with, in the order of
+// the line. One that is provider and resolver is one part.
+func (g *Gateway) parts() []any {
+	all := []any{g.config.Provider}
+	if r := g.config.Resolver; r != nil && !(reflect.ValueOf(r).Comparable() && any(r) == any(g.config.Provider)) {
+		all = append(all, r)
 	}
 	return all
 }
 
-// Start starts the provider and the resolver. Run and Serve do so themselves.
+// lifecycles returns the parts that are started with the gateway, in this order,
+// and closed in the other.
+func (g *Gateway) lifecycles() []mcpauth.Lifecycle {
+	var all []mcpauth.Lifecycle
+	for _, part := range g.parts() {
+		if l, ok := part.(mcpauth.Lifecycle); ok {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// Start starts the provider and the resolver. Run and Serve do so themselves;
+// who embeds a Gateway calls it once, before the first request. Shutdown must
+// follow, also after an error.
 func (g *Gateway) Start(ctx context.Context) error {
 	g.config.Logger.Info("gateway starting", "resource", g.resource.Identifier(), "metadata", g.resource.MetadataURL())
 	for _, part := range g.lifecycles() {
@@ -47,7 +57,7 @@ func (g *Gateway) Start(ctx context.Context) error {
 // in progress finish, and then sessions, instances, resolver and provider are
 // closed. When ctx ends first, requests are no longer waited for; instances
 // that are not in use are closed all the same, and the error says what was
-// left.
+// left. Run and Serve return then too.
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.endStreams()
 	err := g.requests.Close(ctx)
@@ -62,11 +72,32 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 		defer cancel()
 	}
 	err = errors.Join(err, g.upstream.Shutdown(ctx))
+	g.unheed()
 	for _, part := range slices.Backward(g.lifecycles()) {
-		err = errors.Join(err, part.Close())
+		err = errors.Join(err, closeWithin(ctx, part))
 	}
 	g.limiter.Close()
 	return err
+}
+
+// closeWithin closes part, and waits for that until ctx ends, but for
+// closeTimeout at least.
+func closeWithin(ctx context.Context, part mcpauth.Lifecycle) error {
+	closed := make(chan error, 1)
+	go func() { closed <- part.Close() }()
+	least := time.NewTimer(closeTimeout)
+	defer least.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-least.C:
+	}
+	select {
+	case err := <-closed:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("gateway: %T does not close in time", part)
+	}
 }
 
 // closeTimeout is what is left for closing when requests have used up
@@ -87,13 +118,12 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// From the first signal on, the next one does what it does by default.
-	defer context.AfterFunc(ctx, stop)()
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", g.config.Addr)
 	if err != nil {
 		return errors.Join(fmt.Errorf("gateway: %w", err), g.Shutdown(ctx))
 	}
-	return g.serve(ctx, listener)
+	// From the first signal on, the next one does what it does by default.
+	return g.serve(ctx, listener, stop)
 }
 
 // Serve is Run on a listener of the caller's, which it closes, and without an
@@ -102,10 +132,11 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
 	if g.served.Swap(true) {
 		return errors.Join(ErrServed, listener.Close())
 	}
-	return g.serve(ctx, listener)
+	return g.serve(ctx, listener, func() {})
 }
 
-func (g *Gateway) serve(ctx context.Context, listener net.Listener) error {
+// serve calls heeded when it begins to stop.
+func (g *Gateway) serve(ctx context.Context, listener net.Listener, heeded func()) error {
 	if tcp, ok := listener.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && loopbackAddr(g.config.Addr) {
 		listener.Close()
 		return errors.Join(fmt.Errorf("gateway: the listener %s is beyond loopback: set Addr to it, and PublicURL to the origin that clients see", tcp), g.Shutdown(ctx))
@@ -120,8 +151,13 @@ func (g *Gateway) serve(ctx context.Context, listener net.Listener) error {
 	}
 	g.starting.Store(false)
 	if err != nil {
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			err = nil // told to stop before it has begun
+		}
 		listener.Close()
-		return errors.Join(err, g.Shutdown(ctx), stopAside(ctx))
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		return errors.Join(err, g.Shutdown(closing), stopAside(closing))
 	}
 	server := g.server(g)
 	server.BaseContext = func(net.Listener) context.Context { return base }
@@ -132,7 +168,9 @@ func (g *Gateway) serve(ctx context.Context, listener net.Listener) error {
 	case err = <-failed:
 		err = fmt.Errorf("gateway: %w", err)
 	case <-ctx.Done():
+	case <-g.streams.Done(): // Shutdown
 	}
+	heeded()
 	g.config.Logger.Info("gateway stopping")
 	g.draining.Store(true)
 	if err == nil && g.config.DrainDelay > 0 {
@@ -141,6 +179,7 @@ func (g *Gateway) serve(ctx context.Context, listener net.Listener) error {
 		defer drained.Stop()
 		select {
 		case <-drained.C:
+		case <-g.streams.Done():
 		case err = <-failed:
 			err = fmt.Errorf("gateway: %w", err)
 		}
@@ -195,16 +234,34 @@ func (g *Gateway) serveAside(ctx context.Context, failed chan<- error) (stop fun
 		if err != nil {
 			return stop, fmt.Errorf("gateway: operations: %w", err)
 		}
-		server := g.server(g.Operations())
+		server := g.server(fromHere(g.Operations()))
 		go func() {
 			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 				failed <- err
 			}
 		}()
-		stops = append(stops, server.Shutdown)
+		stops = append(stops, func(ctx context.Context) error {
+			return errors.Join(server.Shutdown(ctx), server.Close())
+		})
 		g.config.Logger.Info("operations serving", "addr", listener.Addr().String())
 	}
 	return stop, nil
+}
+
+// fromHere returns next for programs on this machine. A page that has had its
+// name resolve to us anew, to read what is here, sends its own Host.
+func fromHere(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		if !loopbackName(strings.Trim(host, "[]")) || r.Header["Origin"] != nil {
+			mcpauth.Requirement{}.Refuse(w, &mcpauth.Error{Code: mcpauth.ErrForbiddenHost, Message: "This is for programs on this machine."})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Operations returns a handler of /metrics, for Prometheus, and of /livez and

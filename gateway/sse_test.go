@@ -341,8 +341,8 @@ func (c *counting) Resolve(_ context.Context, id *mcpauth.Identity, kind string)
 func TestSSEIdentityOfEachMessage(t *testing.T) {
 	factory := &gatewaytest.Factory{Setup: func(server *mcp.Server, _ gateway.Call) {
 		gatewaytest.AddTool(server, "credential", func(ctx context.Context, r *mcp.CallToolRequest) (string, error) {
-			if gateway.RequestID(ctx) == "" || r.Extra.Header.Get("X-Mark") != "of the message" || r.Extra.Header.Get("Authorization") != "" {
-				return "", fmt.Errorf("request %q, header %v", gateway.RequestID(ctx), r.Extra.Header)
+			if mcpauth.RequestID(ctx) == "" || r.Extra.Header.Get("X-Mark") != "of the message" || r.Extra.Header.Get("Authorization") != "" {
+				return "", fmt.Errorf("request %q, header %v", mcpauth.RequestID(ctx), r.Extra.Header)
 			}
 			return mcpauth.CredentialFrom(ctx).Token.Reveal(), nil
 		})

@@ -97,7 +97,7 @@ func (s Stdio) Serve(ctx context.Context, transport mcp.Transport) (err error) {
 	timeout := cmp.Or(s.RequestTimeout, 30*time.Second)
 	const long = 24 * time.Hour
 	u := inproc.New(inproc.Config{
-		Factory: s.Factory, Limits: inproc.Limits{Idle: long, Lifetime: long},
+		Factory: s.Factory, Limits: inproc.Limits{Idle: long, Lifetime: long, CallsPerUser: 10_000},
 		FactoryTimeout: 30 * time.Second, CallTimeout: timeout, Logger: s.Logger,
 	})
 	err = u.ServeLocal(mcpauth.NewContext(ctx, id), transport, s.resolve(resolver, id))

@@ -90,7 +90,9 @@ type Limiter struct {
 	locks [256]sync.Mutex
 	seed  maphash.Seed
 
-	ofUsers, ofTools buckets
+	// Tools that the configuration names have buckets of their own: a stranger
+	// who invents names pushes out only what else is invented.
+	ofUsers, ofTools, ofOthers buckets
 }
 
 // New validates c. The error is a *mcpauth.ConfigError with all faults.
@@ -121,7 +123,7 @@ func New(c Config) (*Limiter, error) {
 	}
 	l := &Limiter{
 		user: c.User, tools: maps.Clone(c.Tools), other: Off, seed: maphash.MakeSeed(),
-		ofUsers: newBuckets(c.MaxUsers), ofTools: newBuckets(c.MaxUsers),
+		ofUsers: newBuckets(c.MaxUsers), ofTools: newBuckets(c.MaxUsers), ofOthers: newBuckets(c.MaxUsers),
 	}
 	if r, ok := c.Tools["*"]; ok {
 		l.other = r
@@ -174,11 +176,11 @@ func (l *Limiter) Take(principal string, n int, tools ...string) (wait time.Dura
 			calls++
 		}
 		tools = tools[calls:]
-		r, listed := l.tools[name]
-		if !listed {
-			r = l.other
+		if r, listed := l.tools[name]; listed {
+			add(l.ofTools, owner{principal, name}, r, calls)
+		} else {
+			add(l.ofOthers, owner{principal, name}, l.other, calls)
 		}
-		add(l.ofTools, owner{principal, name}, r, calls)
 	}
 	if wait > 0 {
 		return wait, false
@@ -202,4 +204,5 @@ func counted(name string) string {
 func (l *Limiter) Close() {
 	l.ofUsers.StopAllGoroutines()
 	l.ofTools.StopAllGoroutines()
+	l.ofOthers.StopAllGoroutines()
 }

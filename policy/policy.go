@@ -88,8 +88,7 @@ type Config struct {
 type Policy struct {
 	always []need
 	tables map[Kind]*table
-	needed []string            // sorted
-	known  map[string]struct{} // needed, and all of the hierarchy
+	known  map[string]struct{} // that something needs, and all of the hierarchy
 }
 
 // need is a scope that must be granted, by itself or by one that brings it.
@@ -116,7 +115,7 @@ func New(c Config) (*Policy, error) {
 		all := make([]need, len(scopes))
 		for i, s := range scopes {
 			all[i] = need{scope: s, by: append([]string{s}, bring[s]...)}
-			p.needed = append(p.needed, s)
+			p.known[s] = struct{}{}
 		}
 		return all
 	}
@@ -129,11 +128,6 @@ func New(c Config) (*Policy, error) {
 			p.tables[kind] = t
 		}
 		t.add(kind, pattern, &rule{index: i, needs: needs(r.Scopes), deny: r.Deny})
-	}
-	slices.Sort(p.needed)
-	p.needed = slices.Compact(p.needed)
-	for _, s := range p.needed {
-		p.known[s] = struct{}{}
 	}
 	for s, brought := range c.Hierarchy {
 		p.known[s] = struct{}{}
@@ -303,10 +297,6 @@ func (p *Policy) Granted(id *mcpauth.Identity) []string {
 		return !known
 	})
 }
-
-// Scopes returns every scope that something needs, sorted: what a client may
-// ask for.
-func (p *Policy) Scopes() []string { return slices.Clone(p.needed) }
 
 func granted(id *mcpauth.Identity, needs []need) bool {
 	for i := range needs {

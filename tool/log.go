@@ -13,6 +13,7 @@ import (
 
 // Log writes a record of each call to logger, nil meaning slog.Default():
 //
+//	request_id, behind a gateway
 //	tool      its name
 //	user      issuer and user id
 //	duration
@@ -50,14 +51,18 @@ func Log(logger *slog.Logger) Step {
 		if to == nil {
 			to = slog.Default()
 		}
-		attrs := append(about(call), slog.Duration("duration", taken), slog.String("outcome", outcome))
+		attrs := append(about(ctx, call), slog.Duration("duration", taken), slog.String("outcome", outcome))
 		to.LogAttrs(ctx, level, "tool called", append(attrs, more...)...)
 		return err
 	}
 }
 
-func about(call *Call) []slog.Attr {
-	return []slog.Attr{slog.String("tool", call.name()), slog.Any("user", call.Identity)}
+func about(ctx context.Context, call *Call) []slog.Attr {
+	var attrs []slog.Attr
+	if id := mcpauth.RequestID(ctx); id != "" {
+		attrs = append(attrs, slog.String("request_id", id))
+	}
+	return append(attrs, slog.String("tool", call.name()), slog.Any("user", call.Identity))
 }
 
 // saysError reports whether the handler has returned a result that is an error.

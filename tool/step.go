@@ -115,7 +115,7 @@ func (p *panicError) attrs() []slog.Attr {
 // log sees to it that a panic is logged, Log or no Log.
 func (p *panicError) log(ctx context.Context, call *Call) {
 	if attrs := p.attrs(); attrs != nil {
-		slog.Default().LogAttrs(ctx, slog.LevelError, "panic in a tool", append(about(call), attrs...)...)
+		slog.Default().LogAttrs(ctx, slog.LevelError, "panic in a tool", append(about(ctx, call), attrs...)...)
 	}
 }
 

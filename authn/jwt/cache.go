@@ -50,7 +50,7 @@ func (b *bounded[K, V]) stats() CacheStats {
 func newEntries(maxBytes int64, life func(*entry) time.Duration) *bounded[string, *entry] {
 	return newBounded(otter.Options[string, *entry]{
 		MaximumWeight: uint64(maxBytes),
-		Weigher:       func(_ string, e *entry) uint32 { return uint32(e.size + entryOverhead) },
+		Weigher:       func(_ string, e *entry) uint32 { return e.size + entryOverhead },
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(o otter.Entry[string, *entry]) time.Duration {
 			return max(life(o.Value), time.Millisecond)
 		}),
@@ -100,10 +100,12 @@ func (l *latest) put(e *entry) {
 }
 
 // outlasts reports whether e is to be preferred to other: a token of keys that
-// are gone is worth nothing.
+// are gone is worth nothing, nor is a revoked one.
 func (e *entry) outlasts(other *entry) bool {
-	return e.keys.current() && (e.end > other.end || !other.keys.current())
+	return e.stands() && (e.end > other.end || !other.stands())
 }
+
+func (e *entry) stands() bool { return e.keys.current() && !e.revoked() }
 
 // left returns how long e can still be good.
 func (e *entry) left(now instant) time.Duration {

@@ -395,3 +395,14 @@ func TestManyRequestsOfEveryKindAtOnce(t *testing.T) {
 	}
 	group.Wait()
 }
+
+// There is one for each live token, and the next size class of the allocator
+// has 64 bytes. The identity's has 128.
+func TestSizeOfAnEntry(t *testing.T) {
+	if size := unsafe.Sizeof(entry{}); size > 48 {
+		t.Errorf("%d bytes", size)
+	}
+	if size := unsafe.Sizeof(mcpauth.Identity{}); size > 128 {
+		t.Errorf("an identity: %d bytes", size)
+	}
+}

@@ -18,6 +18,7 @@ import (
 // point into the payload.
 type claims struct {
 	issuer, subject, userID []byte
+	tokenID, sessionID      []byte // nil when absent
 	scope, scp              []byte // undecoded
 	typ, tokenUse           []byte
 	bound                   bool // has "cnf"
@@ -81,8 +82,18 @@ func readClaims(payload []byte, iss *issuer) (claims, error) {
 			}
 			c.userID, _ = strictjson.String(value)
 		}
-		if registered || isUserID || isAudience {
-			return nil
+		switch string(name) {
+		case iss.TokenIDClaim: // what is there and is no name could not be revoked by it
+			c.tokenID, err = text(name, value)
+			registered = true
+		case iss.SessionIDClaim:
+			if !strictjson.IsNull(value) { // as good as absent
+				c.sessionID, err = text(name, value)
+			}
+			registered = true
+		}
+		if err != nil || registered || isUserID || isAudience {
+			return err
 		}
 		switch string(name) {
 		case "scope":

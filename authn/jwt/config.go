@@ -49,6 +49,10 @@ type Config struct {
 	// Fetch says how keys are fetched, for issuers with JWKSURL, Discover or
 	// DiscoverAt.
 	Fetch Fetch
+	// Revocations, if not nil, are of tokens that are refused with ErrRevoked,
+	// from the moment on at which they are revoked, cached or not: a
+	// revoke.List. Behind a gateway, it is that of the gateway's Config.
+	Revocations Revocations
 	// Logger takes what happens outside of a request: start, reloads, close.
 	// Default slog.Default().
 	Logger *slog.Logger
@@ -81,6 +85,13 @@ type Issuer struct {
 	// with fetched keys, else "userId". There is no second choice: a fallback
 	// would let one user's "sub" equal another's "userId".
 	UserIDClaim string
+	// TokenIDClaim is the claim by which a revocation names a token. Default
+	// "jti"; Entra ID has "uti". A token without it is named by a hash: see the
+	// function TokenID.
+	TokenIDClaim string
+	// SessionIDClaim is the claim by which a revocation names the issuer's
+	// session that a token belongs to. Default "sid".
+	SessionIDClaim string
 	// RequireType refuses tokens without "typ" in their header. With it or
 	// without, a "typ" must be JWT or at+jwt.
 	RequireType bool
@@ -128,6 +139,8 @@ const (
 	defaultReloadInterval = 10 * time.Second
 	defaultUserIDClaim    = "userId"
 	defaultAudienceClaim  = "aud"
+	defaultTokenIDClaim   = "jti"
+	defaultSessionIDClaim = "sid"
 )
 
 // withDefaults returns a copy of c that shares nothing that the caller could
@@ -157,6 +170,8 @@ func (c Config) withDefaults() Config {
 			iss.UserIDClaim = cmp.Or(iss.UserIDClaim, "sub")
 		}
 		iss.UserIDClaim = cmp.Or(iss.UserIDClaim, defaultUserIDClaim)
+		iss.TokenIDClaim = cmp.Or(iss.TokenIDClaim, defaultTokenIDClaim)
+		iss.SessionIDClaim = cmp.Or(iss.SessionIDClaim, defaultSessionIDClaim)
 		iss.ClockTolerance = max(cmp.Or(iss.ClockTolerance, defaultTolerance), 0)
 	}
 	return c
@@ -182,6 +197,9 @@ func (c Config) faults() []mcpauth.Fault {
 	}
 	within("ReloadInterval", c.ReloadInterval, time.Millisecond, 24*time.Hour)
 	faults = append(faults, c.Fetch.faults()...)
+	if nilPointer(c.Revocations) {
+		add("Revocations", fmt.Sprintf("a nil %T", c.Revocations), "a list that is open, or nil for none")
+	}
 	if len(c.Issuers) == 0 {
 		add("Issuers", "empty", "at least one issuer")
 	}
@@ -222,6 +240,17 @@ func (c Config) faults() []mcpauth.Fault {
 			add(at("AudienceClaim"), text, "a claim name")
 		} else if iss.AudienceClaim == iss.UserIDClaim || slices.Contains(claimsOfOwnMeaning, iss.AudienceClaim) {
 			add(at("AudienceClaim"), fmt.Sprintf("found %q", iss.AudienceClaim), `a claim that names the audience, such as "aud" or "client_id"`)
+		}
+		for _, claim := range []struct{ field, name, usual, other, example string }{
+			{"TokenIDClaim", iss.TokenIDClaim, defaultTokenIDClaim, "", `a claim that tells tokens apart, such as "jti" or "uti"`},
+			{"SessionIDClaim", iss.SessionIDClaim, "", iss.TokenIDClaim, `a claim that names the issuer's session, such as "sid"`},
+		} {
+			if text := badText(claim.name); text != "" {
+				add(at(claim.field), text, "a claim name")
+			} else if claim.name == claim.other || claim.name != claim.usual &&
+				slices.Contains(append([]string{"aud", "sub", iss.UserIDClaim, iss.AudienceClaim}, claimsOfOwnMeaning...), claim.name) {
+				add(at(claim.field), fmt.Sprintf("found %q", claim.name), claim.example)
+			}
 		}
 		within(at("ExpiryLeeway"), iss.ExpiryLeeway, 0, maxTolerance)
 		within(at("ClockTolerance"), iss.ClockTolerance, 0, maxTolerance)

@@ -158,6 +158,9 @@ type issuer struct {
 	keys    atomic.Pointer[keys]
 	scopes  atomic.Pointer[scopes] // those of the last good token
 	fetched *fetched               // nil when the keys are static
+
+	revocations Revocations                               // nil for none
+	describe    func(*mcpauth.Identity) mcpauth.Revocable // revocable, made once for all identities
 }
 
 // keys is one state of an issuer's keys. A result is good as long as the

@@ -70,7 +70,8 @@ func New(c Config) (*Provider, error) {
 	faults := c.faults()
 	p := &Provider{config: c, issuers: map[string]*issuer{}}
 	for i, settings := range c.Issuers {
-		iss := &issuer{Issuer: settings}
+		iss := &issuer{Issuer: settings, revocations: c.Revocations}
+		iss.describe = iss.revocable
 		field := fmt.Sprintf("Issuers[%d]", i)
 		if iss.fetches() {
 			faults = append(faults, iss.fetchFaults(field, c.Fetch)...)
@@ -260,7 +261,7 @@ func (p *Provider) Issuers() []string {
 // none is known that is still good. The index is written when a token is
 // verified, not when it is answered from the cache; it is bounded by
 // Cache.MaxBytes and kept also when the cache is off. Tokens of an issuer with
-// AnyAudience are not in it.
+// AnyAudience are not in it, and a revoked token is not returned.
 func (p *Provider) Token(issuer, userID string) (token mcpauth.Secret, ok bool) {
 	e, ok := p.latest.GetIfPresent(issuer + "\x00" + userID)
 	if !ok || p.closed.Load() || e.check(p.now()) != nil {

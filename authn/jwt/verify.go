@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
@@ -136,7 +137,8 @@ type entry struct {
 	notBefore int64         // the first second at which it is good
 	end       int64         // the first second at which it no longer is
 	until     time.Duration // how long it is answered from the cache, on the monotonic clock
-	size      int           // bytes of the token and of extraordinary strings
+	size      uint32        // bytes of the token and of extraordinary strings
+	epoch     atomic.Uint32 // of the revocations, when it was last found not to be among them; 0: never
 }
 
 // check is the one judgement of whether a verified token is good now. It is
@@ -146,9 +148,11 @@ func (e *entry) check(now instant) error {
 	case !e.keys.current():
 		return errKeysChanged
 	case now.wall >= e.end:
-		return errExpired
+		return expired(e.end, now)
 	case now.wall < e.notBefore:
 		return errNotYetValid
+	case e.revoked():
+		return errRevoked(e.identity)
 	}
 	return nil
 }
@@ -217,7 +221,9 @@ func (p *Provider) verify(token string, now instant) (*entry, error) {
 		return nil, unsupported(iss, header.Algorithm)
 	}
 	good, named := false, header.KeyID == nil
+	var last *jwk.Key
 	tried := k.set.Candidates(header.Algorithm, header.KeyID, func(key *jwk.Key) bool {
+		last = key
 		good = parsed.Verify(key.Key, s.signature)
 		named = named || key.ID != ""
 		return good
@@ -228,7 +234,7 @@ func (p *Provider) verify(token string, now instant) (*entry, error) {
 		return nil, unknownKey(iss, k, header, parsed, s, now)
 	}
 	if !good {
-		return nil, errBadSignature
+		return nil, refuse(mcpauth.ErrBadSignature, "invalid signature", &misfit{issuer: iss.Name, key: last, tried: tried})
 	}
 	p.headers.Remember(parsed, header)
 
@@ -270,11 +276,13 @@ func (p *Provider) verify(token string, now instant) (*entry, error) {
 		Token:       mcpauth.NewSecret(strings.Clone(token)),
 		UserIDClaim: iss.UserIDClaim,
 		Claims:      decodeClaims,
+		Revocable:   iss.describe,
 	})
 	if err != nil {
 		return nil, malformed(err)
 	}
-	e.size = len(token) + max(0, len(e.identity.Principal())+len(kept)+scopes.size()-ordinaryStrings)
+	e.size = uint32(len(token) + max(0, len(e.identity.Principal())+len(kept)+scopes.size()-ordinaryStrings))
+	e.look(&c, parsed.SigningInput)
 	// Without a check of the audience there is no forwarding either: the token
 	// may be meant for anybody.
 	if !iss.AnyAudience {
@@ -366,7 +374,7 @@ func (iss *issuer) judge(c *claims, e *entry, now instant) error {
 	e.notBefore -= int64(iss.ClockTolerance / time.Second)
 	switch {
 	case now.wall >= e.end:
-		return errExpired
+		return expired(e.end, now)
 	case now.wall < e.notBefore:
 		return errNotYetValid
 	case !c.hasAudience && !iss.AnyAudience:
@@ -432,16 +440,40 @@ func noUser(iss *issuer, c *claims) error {
 	return err
 }
 
+func expired(end int64, now instant) error {
+	return &mcpauth.Error{Code: mcpauth.ErrExpired, Message: "JWT token has expired. Please refresh your token.", Cause: &past{end, now.wall}}
+}
+
+// past and misfit are causes that are put into words when somebody reads them:
+// refusing what anybody can send has to stay cheap.
+type past struct{ end, now int64 }
+
+func (p *past) Error() string {
+	return fmt.Sprintf("good until %s, %s ago", time.Unix(p.end, 0).UTC().Format(time.RFC3339), time.Duration(p.now-p.end)*time.Second)
+}
+
+type misfit struct {
+	issuer string
+	key    *jwk.Key // the last one tried
+	tried  int
+}
+
+func (m *misfit) Error() string {
+	text := fmt.Sprintf("issuer %q: tried for %s: %s", m.issuer, m.key.Algorithm(), m.key.Label)
+	if m.tried > 1 {
+		text += fmt.Sprintf(", after %d more", m.tried-1)
+	}
+	return text
+}
+
 func wrongIssuer(name []byte, known ...string) error {
 	return refuse(mcpauth.ErrWrongIssuer, "wrong issuer", fmt.Errorf("issuer %.200q is none of %q", name, known))
 }
 
 var (
-	errClosed       = &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "The server is shutting down."}
-	errNoToken      = &mcpauth.Error{Code: mcpauth.ErrMissingCredential, Message: "No token provided"}
-	errExpired      = &mcpauth.Error{Code: mcpauth.ErrExpired, Message: "JWT token has expired. Please refresh your token."}
-	errNotYetValid  = refuse(mcpauth.ErrNotYetValid, "the token is not valid yet", nil)
-	errBadSignature = refuse(mcpauth.ErrBadSignature, "invalid signature", nil)
+	errClosed      = &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "The server is shutting down."}
+	errNoToken     = &mcpauth.Error{Code: mcpauth.ErrMissingCredential, Message: "No token provided"}
+	errNotYetValid = refuse(mcpauth.ErrNotYetValid, "the token is not valid yet", nil)
 
 	// errKeysChanged asks for another verification. It never leaves here.
 	errKeysChanged = errors.New("the issuer's keys have changed")

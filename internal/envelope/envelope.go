@@ -38,8 +38,11 @@ type Ref struct{ Type, Name, URI string }
 // one.
 func (m *Message) HasID() bool { return m.ID != nil }
 
-// maxBatch bounds a batch.
-const maxBatch = 100
+const (
+	maxBatch = 100
+	maxURIs  = 1000     // of one subscription
+	maxName  = 16 << 10 // bytes of a name or a URI
+)
 
 // Parse reads a request body. An error says what is wrong without quoting it.
 func Parse(body []byte) ([]Message, error) {
@@ -92,8 +95,10 @@ func (m *Message) param(name, value []byte) error {
 	switch string(name) {
 	case "name":
 		m.Name = text(value)
+		return short(m.Name)
 	case "uri":
 		m.URI = text(value)
+		return short(m.URI)
 	case "ref":
 		return within(value, func(name, value []byte) error {
 			switch string(name) {
@@ -112,8 +117,11 @@ func (m *Message) param(name, value []byte) error {
 				return nil
 			}
 			return strictjson.Array(value, func(value []byte) error {
+				if len(m.URIs) == maxURIs {
+					return fmt.Errorf("more than %d resources to subscribe to", maxURIs)
+				}
 				m.URIs = append(m.URIs, text(value))
-				return nil
+				return short(m.URIs[len(m.URIs)-1])
 			})
 		})
 	case "_meta":
@@ -123,6 +131,15 @@ func (m *Message) param(name, value []byte) error {
 			}
 			return nil
 		})
+	}
+	return nil
+}
+
+// short refuses a name that servers would have to keep for a client, and that is
+// longer than any name is.
+func short(name string) error {
+	if len(name) > maxName {
+		return fmt.Errorf("a name or URI of more than %d bytes", maxName)
 	}
 	return nil
 }
@@ -164,11 +181,14 @@ const (
 
 // WriteError answers with a JSON-RPC error to the message of that id, or, when
 // id is nil, to none in particular, as the MCP specification allows beside an
-// HTTP status of failure.
+// HTTP status of failure. A ResponseWriter with a method Fails is told why.
 func WriteError(w http.ResponseWriter, status int, id []byte, code int, message string) {
 	type rpcError struct {
 		Code    int    `json:"code"`
 		Message string `json:"message"`
+	}
+	if n, ok := w.(interface{ Fails(reason string) }); ok {
+		n.Fails(message)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")

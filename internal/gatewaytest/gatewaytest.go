@@ -81,7 +81,12 @@ func (i *Issuer) Token(t testing.TB, audience, user string, with ...map[string]a
 // audience.
 func Provider(t testing.TB, audience string, issuers ...*Issuer) *jwt.Provider {
 	t.Helper()
-	var c jwt.Config
+	return ProviderOf(t, jwt.Config{}, audience, issuers...)
+}
+
+// ProviderOf is Provider with further configuration.
+func ProviderOf(t testing.TB, c jwt.Config, audience string, issuers ...*Issuer) *jwt.Provider {
+	t.Helper()
 	for _, i := range issuers {
 		keys, err := i.signer.JWKS()
 		if err != nil {
@@ -139,7 +144,11 @@ func Start(t testing.TB, c gateway.Config, issuers ...*Issuer) *Server {
 	}
 	s.URL = s.Origin + path
 	if c.Provider == nil {
-		c.Provider = Provider(t, c.PublicURL+path, issuers...)
+		var settings jwt.Config
+		if c.Revocations != nil {
+			settings.Revocations = c.Revocations
+		}
+		c.Provider = ProviderOf(t, settings, c.PublicURL+path, issuers...)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.NewTextHandler(s.Log, nil))

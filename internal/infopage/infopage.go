@@ -24,18 +24,12 @@ import (
 
 // Info is what the page says. A URL that is empty is left out.
 type Info struct {
-	// Name is that of the server. Default "MCP server".
-	Name string
 	// Resource is the URL to give to a client: the resource identifier.
 	Resource string
 	// MetadataURL is where the protected resource metadata (RFC 9728) is.
 	MetadataURL string
-	// HealthURL is where the server says that it is up.
-	HealthURL string
 	// LegacySSEURL is for clients that know the transport of 2024-11-05 only.
 	LegacySSEURL string
-	// Versions are those of the protocol that the server speaks.
-	Versions []string
 }
 
 //go:embed style.css
@@ -47,9 +41,6 @@ var source string
 // New returns a handler that serves the page to GET and HEAD. What it serves
 // does not depend on the request.
 func New(info Info) http.Handler {
-	if info.Name == "" {
-		info.Name = "MCP server"
-	}
 	var body bytes.Buffer
 	err := template.Must(template.New("page").Parse(source)).Execute(&body, struct {
 		Info

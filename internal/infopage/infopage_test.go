@@ -17,12 +17,9 @@ import (
 )
 
 var full = infopage.Info{
-	Name:         "Notes",
 	Resource:     "https://mcp.example.com/mcp",
 	MetadataURL:  "https://mcp.example.com/.well-known/oauth-protected-resource/mcp",
-	HealthURL:    "https://mcp.example.com/mcp/health",
 	LegacySSEURL: "https://mcp.example.com/mcp/sse",
-	Versions:     []string{"2026-07-28", "2025-11-25"},
 }
 
 // get asks a server, so that HEAD is answered as it is over the wire.
@@ -93,13 +90,12 @@ func TestContent(t *testing.T) {
 		info infopage.Info
 		want string
 	}{
-		{"everything", full, "Notes This is the address of an MCP server, which programs connect to. It answers verified users only. " +
+		{"everything", full, "MCP server This is the address of an MCP server, which programs connect to. It answers verified users only. " +
 			"Connect a client Add a remote server to your MCP client (transport: streamable HTTP) with this URL: https://mcp.example.com/mcp " +
 			"For a client that knows only the older SSE transport: https://mcp.example.com/mcp/sse " +
 			"Sign in A client needs a bearer token from one of the authorization servers in the resource metadata. " +
 			"Most clients read it and open a sign-in page by themselves. Others send the token in a header of every request: Authorization: Bearer <token> " +
-			"Details Protocol versions 2026-07-28, 2025-11-25 " +
-			"Resource metadata https://mcp.example.com/.well-known/oauth-protected-resource/mcp Health https://mcp.example.com/mcp/health"},
+			"Details Resource metadata https://mcp.example.com/.well-known/oauth-protected-resource/mcp"},
 		{"no more than the resource", infopage.Info{Resource: "http://127.0.0.1:8080/mcp"},
 			"MCP server This is the address of an MCP server, which programs connect to. It answers verified users only. " +
 				"Connect a client Add a remote server to your MCP client (transport: streamable HTTP) with this URL: http://127.0.0.1:8080/mcp " +
@@ -123,15 +119,14 @@ func TestNothingIsRunOrLoaded(t *testing.T) {
 
 func TestHostileValuesStayText(t *testing.T) {
 	const hostile = `https://x.example/"><script>alert(1)</script>'&lt;`
-	_, page := get(t, infopage.Info{Name: "</title>" + hostile, Resource: hostile, MetadataURL: hostile, HealthURL: "javascript:alert(1)",
-		LegacySSEURL: "</code>" + hostile, Versions: []string{"<b>1</b>"}}, "GET")
+	_, page := get(t, infopage.Info{Resource: hostile, MetadataURL: "javascript:alert(1)", LegacySSEURL: "</code><b>" + hostile}, "GET")
 	for _, raw := range []string{"<script", "<b>", `href="javascript:`, `example/"`} {
 		if strings.Contains(page, raw) {
 			t.Errorf("the page has %s:\n%s", raw, page)
 		}
 	}
 	said := text(page)
-	for _, value := range []string{" with this URL: " + hostile + " For", "Resource metadata " + hostile + " Health", "Health javascript:alert(1)", "versions <b>1</b> "} {
+	for _, value := range []string{" with this URL: " + hostile + " For", "Resource metadata javascript:alert(1)", "</code><b>" + hostile} {
 		if !strings.Contains(said, value) {
 			t.Errorf("the page does not say %q:\n%s", value, said)
 		}

@@ -9,6 +9,9 @@ import (
 	"github.com/mcpauth-go/mcpauth/internal/strictjson"
 )
 
+// ErrNoUsableKey is in the error of a set none of whose keys can be used.
+var ErrNoUsableKey = errors.New("no usable key")
+
 // ParseFetched reads a JWK Set that an issuer publishes. Unlike Parse it makes
 // do with what it can use: issuers publish keys for encryption, of types yet to
 // come and for their other customers, beside those that matter. skipped says
@@ -49,7 +52,7 @@ func ParseFetched(document []byte, algorithms []jws.Algorithm) (set *Set, skippe
 	}
 	set, more := distinct(usable)
 	if skipped = append(skipped, more...); len(set.keys) == 0 {
-		return nil, skipped, fmt.Errorf("no usable key among the %d of the set", n)
+		return nil, skipped, fmt.Errorf("%w among the %d of the set", ErrNoUsableKey, n)
 	}
 	return set, skipped, nil
 }

@@ -1,6 +1,7 @@
 package keyset
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 )
@@ -24,6 +25,10 @@ const (
 	loopback
 )
 
+// ErrNotPublic is in the error of a URL that a document leads to, and that is
+// for the operator only to write.
+var ErrNotPublic = errors.New("not public, and the URL comes from a document")
+
 func (r reach) check(addr netip.Addr) error {
 	addr = addr.WithZone("").Unmap()
 	for _, a := range append(embedded(addr), addr) {
@@ -31,7 +36,7 @@ func (r reach) check(addr netip.Addr) error {
 			return fmt.Errorf("address %s is %s", addr, why)
 		}
 		if r == public && !isPublic(a) {
-			return fmt.Errorf("address %s is not public, and the URL comes from a document", addr)
+			return fmt.Errorf("address %s is %w", addr, ErrNotPublic)
 		}
 	}
 	if r == loopback && !addr.IsLoopback() {

@@ -59,6 +59,9 @@ func ParseMetadata(document []byte, issuer string) (jwksURI string, err error) {
 	return string(found.jwksURI), nil
 }
 
+// ErrPlainHTTP is in the error of a URL that only PlainHTTPHosts would allow.
+var ErrPlainHTTP = errors.New("listed for plain http")
+
 // CheckURL says what speaks against fetching from a URL: it must be absolute
 // and https, except on loopback and for plainHTTPHosts. It must hold no
 // password, which would end up in logs.
@@ -79,7 +82,7 @@ func parseURL(raw string, plainHTTPHosts []string) (*url.URL, error) {
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, fmt.Errorf("the scheme is %.32q, not https", u.Scheme)
 	case u.Scheme == "http" && !isLoopbackName(u.Hostname()) && !isListed(u, plainHTTPHosts):
-		return nil, fmt.Errorf("http to %.100q, which is neither loopback nor listed for plain http", u.Host)
+		return nil, fmt.Errorf("http to %.100q, which is neither loopback nor %w", u.Host, ErrPlainHTTP)
 	}
 	return u, nil
 }

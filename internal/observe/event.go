@@ -33,6 +33,9 @@ type Event struct {
 	ProtocolVersion string
 	Identity        *mcpauth.Identity // nil before somebody is known
 	Refusal         *mcpauth.Error    // nil when let through
+	// Reason says why a request has failed that was let through, in words that
+	// name no user.
+	Reason string
 	// Outcome, left empty, follows from Refusal and Status.
 	Outcome  Outcome
 	Duration time.Duration

@@ -302,3 +302,17 @@ func TestTimeLeftOutIsNow(t *testing.T) {
 		t.Errorf("audit = %s", got.audit)
 	}
 }
+
+// docs/operations.md says how to find a user's lines.
+func TestHashAsDocumented(t *testing.T) {
+	id, err := mcpauth.NewIdentity(mcpauth.IdentityFields{Issuer: "https://issuer.example.com", UserID: "alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var audit strings.Builder
+	o := observe.New(observe.Config{Logger: slog.New(slog.DiscardHandler), Users: observe.UserHashed, HashKey: mcpauth.NewSecret("0123456789abcdef0123456789abcdef"), Audit: &audit})
+	o.Done(t.Context(), observe.Event{Identity: id})
+	if !strings.Contains(audit.String(), `"user":"7d6b1a3c8fadda29e9b603a418369062"`) {
+		t.Errorf("audit = %s", audit.String())
+	}
+}

@@ -92,13 +92,13 @@ func (o *Observer) Done(ctx context.Context, e Event) {
 	issuer, user := o.user(e.Identity)
 	l := line{
 		level: level, outcome: e.outcome(), issuer: issuer, user: user, reason: o.reason(&e), name: o.name(&e),
-		path: bounded(o.redact(e.Path, e.Identity), maxText),
+		path: Harmless(e.Path, e.Identity),
 	}
 	if e.Refusal != nil {
 		l.code = bounded(string(e.Refusal.Code), maxText)
 	}
 	e.RequestID, e.TraceID, e.Remote = bounded(e.RequestID, maxText), bounded(e.TraceID, maxText), bounded(e.Remote, maxText)
-	e.HTTPMethod, e.Method = bounded(e.HTTPMethod, maxText), bounded(e.Method, maxText)
+	e.HTTPMethod, e.Method, e.ProtocolVersion = bounded(e.HTTPMethod, maxText), Harmless(e.Method, e.Identity), Harmless(e.ProtocolVersion, e.Identity)
 	if o.audit != nil {
 		o.audit.write(ctx, &e, &l)
 	}
@@ -148,7 +148,7 @@ func (o *Observer) log(ctx context.Context, e *Event, l *line) {
 	}
 	add("method", e.Method)
 	add("name", l.name)
-	add("version", bounded(e.ProtocolVersion, maxText))
+	add("version", e.ProtocolVersion)
 	add("user", l.user)
 	add("issuer", l.issuer)
 	add("outcome", string(l.outcome))

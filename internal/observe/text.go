@@ -90,7 +90,7 @@ func (o *Observer) name(e *Event) string {
 		}
 		name = scheme + ":"
 	}
-	return bounded(o.redact(name, e.Identity), maxText)
+	return bounded(redact(name, e.Identity), maxText)
 }
 
 // reason returns what may be written of why a request was refused.
@@ -103,13 +103,20 @@ func (o *Observer) reason(e *Event) string {
 	r := e.Refusal
 	switch {
 	case r == nil:
-		return ""
+		return Harmless(e.Reason, e.Identity)
 	case o.users != UserPlain:
-		return kind(r.Cause)
+		var said []string
+		if stage := (interface{ Stage() string })(nil); errors.As(r.Cause, &stage) {
+			said = append(said, stage.Stage())
+		}
+		if k := kind(r.Cause); k != "" {
+			said = append(said, k)
+		}
+		return strings.Join(said, ": ")
 	case r.Cause == nil:
-		return bounded(o.redact(r.Message, e.Identity), maxReason)
+		return bounded(redact(r.Message, e.Identity), maxReason)
 	}
-	return bounded(o.redact(r.Cause.Error(), e.Identity), maxReason)
+	return bounded(redact(r.Cause.Error(), e.Identity), maxReason)
 }
 
 // kind tells the commonest failures apart without quoting them.
@@ -140,10 +147,19 @@ func kind(err error) string {
 
 const redacted = "[redacted]"
 
+// shortestToken is less than the shortest header of a token alone takes.
+const shortestToken = 16
+
+// Harmless returns text that a client chose as it may be written down: without
+// what may be a token, and not too much of it.
+func Harmless(text string, id *mcpauth.Identity) string {
+	return bounded(redact(text, id), maxText)
+}
+
 // redact takes the request's own token, and whatever looks like a JSON Web
 // Token, out of text that others have written. Nothing of ours puts a token
 // there; clients put them into URLs, and libraries URLs into errors.
-func (o *Observer) redact(text string, id *mcpauth.Identity) string {
+func redact(text string, id *mcpauth.Identity) string {
 	if id != nil {
 		// A few characters would be found by accident.
 		if token := id.Token().Reveal(); len(token) >= 8 && len(token) <= len(text) {
@@ -163,7 +179,11 @@ func (o *Observer) redact(text string, id *mcpauth.Identity) string {
 			end++
 		}
 		b.WriteString(text[:i])
-		b.WriteString(redacted)
+		if end-i < shortestToken {
+			b.WriteString(text[i:end]) // part of a name, such as keyJoin
+		} else {
+			b.WriteString(redacted)
+		}
 		text = text[end:]
 	}
 	b.WriteString(text)

@@ -95,7 +95,7 @@ func TestEraOfARequest(t *testing.T) {
 		{"legacy: a version that never was", gatewaytest.Request{Version: "1999-01-01", Session: session, Body: call}, 400, "Unsupported protocol version"},
 		{"legacy: _meta in a session", gatewaytest.Request{Session: session, Body: modernCall}, 400, "is not supported by this server"},
 		{"legacy: no session and not initialize", gatewaytest.Request{Version: legacy, Body: call}, 400, "the Mcp-Session-Id header is required"},
-		{"legacy: a version that never was, without session", gatewaytest.Request{Version: "1999-01-01", Body: call}, 400, "the Mcp-Session-Id header is required"},
+		{"legacy: a version that never was, without session", gatewaytest.Request{Version: "1999-01-01", Body: call}, 400, "Unsupported protocol version"},
 		{"legacy: GET without session", gatewaytest.Request{Method: "GET", Version: legacy}, 400, "the Mcp-Session-Id header is required"},
 		{"legacy: GET without session and header", gatewaytest.Request{Method: "GET"}, 400, "the Mcp-Session-Id header is required"},
 		{"legacy: DELETE without session", gatewaytest.Request{Method: "DELETE"}, 400, "the Mcp-Session-Id header is required"},

@@ -38,8 +38,8 @@ type Call struct {
 type Extras struct {
 	// Query are the parameters of the URL.
 	Query url.Values
-	// Header are the headers whose names begin with "X-", without those that
-	// proxies add or that name a user or hold a key.
+	// Header are the headers whose names begin with "X-", without those that by
+	// their names come from a proxy, name a user or hold a key.
 	Header http.Header
 }
 
@@ -63,7 +63,8 @@ func extras(r *http.Request) Extras {
 var notExtra = []string{
 	"user", "email", "principal", "identity", "subject", "consumer",
 	"auth", "token", "jwt", "oidc", "assertion", "secret", "password", "credential", "cookie", "api-key", "apikey", "access-key", "cert",
-	"forwarded", "real-ip", "client-ip", "envoy-",
+	"forwarded", "real-ip", "clientip", "client-ip", "envoy-", "ssl", "-dn", "-cn",
+	"group", "role", "saml", "login", "account", "session", "bearer", "passw", "pwd", "otp", "-key", "x-sub", "x-uid",
 }
 
 // Instance is a server for one user.
@@ -72,7 +73,8 @@ type Instance struct {
 	// sessions of one user, never for two users.
 	Server *mcp.Server
 	// Close gives back what the instance holds. It is called once, when the
-	// instance is no longer needed, with ten seconds to go, and may be nil.
+	// instance is no longer needed, with ten seconds to go, and may be nil. A
+	// tool that has not heeded the end of its time may still be running.
 	Close func(context.Context) error
 }
 
@@ -80,7 +82,10 @@ type Instance struct {
 // bounds the making only: what is to live as long as the server must not
 // depend on it, and is to be ended by Instance.Close. An error, a panic or a
 // time-out is logged, and the request answered with 503; the next request
-// tries again.
+// tries again. To tell the user why not, return a *mcpauth.Error of
+// ErrUnavailable, ErrRateLimited, ErrForbidden or ErrInsufficientScope: its
+// message is for the client. What a server's handlers return belongs to one
+// call, and is not to be kept.
 type Factory func(ctx context.Context, call Call) (Instance, error)
 
 // create calls the factory on behalf of r and makes its server ready to serve
@@ -91,7 +96,9 @@ func (u *Upstream) create(ctx context.Context, r *http.Request, mode Mode) (*ins
 	}
 	in, err := u.tryCreate(ctx, r, mode)
 	if err != nil {
-		u.pool.miscarried()
+		if ctx.Err() == nil { // else nobody waits for it any more
+			u.pool.miscarried()
+		}
 		u.tasks.Leave()
 		return nil, err
 	}
@@ -104,7 +111,7 @@ func (u *Upstream) tryCreate(ctx context.Context, r *http.Request, mode Mode) (*
 	credential := mcpauth.CredentialFrom(ctx)
 	made, err := u.callFactory(ctx, Call{Identity: id, Credential: credential, Extras: extras(r)})
 	if err != nil {
-		return nil, fmt.Errorf("inproc: factory: %w", err)
+		return nil, unmade{"the factory failed", fmt.Errorf("inproc: factory: %w", err)}
 	}
 	in := &instance{principal: id.Principal(), mode: mode, made: made, credential: credential, born: time.Now()}
 	if mode != PerUser {
@@ -112,17 +119,29 @@ func (u *Upstream) tryCreate(ctx context.Context, r *http.Request, mode Mode) (*
 	}
 	if made.Server == nil {
 		u.close(made)
-		return nil, errors.New("inproc: factory: no server")
+		const stage = "the factory returned no server"
+		return nil, unmade{stage, errors.New("inproc: " + stage)}
 	}
 	err = u.owners.claim(made.Server, in.principal, func() {
 		made.Server.AddReceivingMiddleware(u.onBehalfOf(in.principal))
 	})
 	if err != nil {
 		u.close(made)
-		return nil, err
+		return nil, unmade{"the factory returned one server for two users", err}
 	}
 	return in, nil
 }
+
+// unmade is why there is no server.
+type unmade struct {
+	stage string
+	error
+}
+
+func (e unmade) Unwrap() error { return e.error }
+
+// Stage says for the log what has failed, without words of the author's.
+func (e unmade) Stage() string { return e.stage }
 
 // discard closes an instance that nobody uses any more.
 func (u *Upstream) discard(in *instance) {
@@ -147,7 +166,8 @@ func (u *Upstream) callFactory(ctx context.Context, call Call) (Instance, error)
 		r := result{err: errors.New("ended its goroutine")}
 		defer func() {
 			if p := recover(); p != nil {
-				r.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+				u.config.Logger.ErrorContext(ctx, "panic in a factory", "request_id", mcpauth.RequestID(ctx), "panic", p, "stack", string(debug.Stack()))
+				r.err = fmt.Errorf("panic: %v", p)
 			}
 			select {
 			case made <- r:

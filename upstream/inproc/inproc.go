@@ -62,12 +62,14 @@ type Config struct {
 	CallTimeout time.Duration
 	// MaxBodyBytes bounds a request body.
 	MaxBodyBytes int64
+	// Revocations are of credentials; those of the provider. Optional.
+	Revocations Revocations
 	// Shows reports whether lists show an item to the user in ctx. Nil shows
 	// all.
 	Shows func(ctx context.Context, kind, name string) bool
-	// Called is told how a call has ended that a request in ctx asked for: the
+	// Failed is told that a call has failed that a request in ctx asked for: the
 	// context may have ended before. Optional.
-	Called func(ctx context.Context, failed bool)
+	Failed func(ctx context.Context, reason string)
 	// Refuse answers a request that cannot be served.
 	Refuse func(http.ResponseWriter, *http.Request, error)
 	// Refused is told of a refusal that is answered here.
@@ -81,6 +83,7 @@ type Limits struct {
 	Sessions        int           // in all
 	SessionsPerUser int           //
 	StreamsPerUser  int           // standalone streams and subscriptions
+	CallsPerUser    int           // requests in progress, and calls that servers work on
 	Instances       int           // shared servers; more push out what was used least recently
 	Idle            time.Duration // until a session or shared server without request and stream ends
 	Lifetime        time.Duration // until a server is replaced
@@ -95,6 +98,7 @@ type Upstream struct {
 	owners   owners
 	pool     *pool
 	replay   *replay
+	uses     uses // where there are revocations
 
 	// stopping is done when Shutdown begins. tasks are the instances, the
 	// goroutines of ours, and those in which a factory runs.
@@ -146,6 +150,9 @@ const (
 	methodListen = "subscriptions/listen"
 )
 
+// legacyVersions are the protocol versions with sessions.
+var legacyVersions = []string{"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"}
+
 // IsStream reports whether r, with these messages in its body, opens a stream
 // rather than asking for an answer.
 func IsStream(r *http.Request, messages []envelope.Message) bool {
@@ -179,7 +186,10 @@ func (u *Upstream) Serve(w http.ResponseWriter, r *http.Request, messages []enve
 	r.Header["Authorization"] = []string{"bearer verified"}
 	stream := IsStream(r, messages)
 	var serve func(http.ResponseWriter, *http.Request, *user, bool)
-	switch {
+	switch version := r.Header.Get(versionHeader); {
+	case version != "" && version < modernVersion && !slices.Contains(legacyVersions, version):
+		envelope.WriteError(w, http.StatusBadRequest, nil, envelope.CodeInvalidRequest,
+			"Bad Request: Unsupported protocol version (supported: "+strings.Join(legacyVersions, ", ")+", "+modernVersion+")")
 	case r.Method != http.MethodPost && r.Method != http.MethodGet && r.Method != http.MethodDelete:
 		w.Header().Set("Allow", "GET, POST, DELETE")
 		envelope.WriteError(w, http.StatusMethodNotAllowed, nil, envelope.CodeInvalidRequest, "Method Not Allowed")
@@ -202,7 +212,8 @@ func (u *Upstream) Serve(w http.ResponseWriter, r *http.Request, messages []enve
 	case r.Method == http.MethodPost && messages[0].Method == "initialize" && messages[0].HasID():
 		serve = u.openSession
 	default:
-		envelope.WriteError(w, http.StatusBadRequest, nil, envelope.CodeInvalidRequest, "Bad Request: the Mcp-Session-Id header is required")
+		envelope.WriteError(w, http.StatusBadRequest, nil, envelope.CodeInvalidRequest,
+			"Bad Request: the Mcp-Session-Id header is required. Send an initialize request first, which opens a session")
 	}
 	if serve == nil {
 		return
@@ -251,7 +262,7 @@ func (u *Upstream) serveRequest(w http.ResponseWriter, r *http.Request, owner *u
 		u.config.Refuse(w, r, err)
 		return
 	}
-	serve(u.requests, w, r, &serving{in: in}, &owner.entitlement, stream)
+	u.serve(u.requests, w, r, &serving{in: in}, &owner.entitlement, stream)
 }
 
 // lease returns the server that owner's requests share.
@@ -286,12 +297,13 @@ func (s *serving) inSession() *session {
 
 // serve has handler answer a request. A stream lasts no longer than the
 // credentials of its user.
-func serve(handler http.Handler, w http.ResponseWriter, r *http.Request, to *serving, entitled *entitlement, stream bool) {
+func (u *Upstream) serve(handler http.Handler, w http.ResponseWriter, r *http.Request, to *serving, entitled *entitlement, stream bool) {
 	ctx := context.WithValue(r.Context(), servingKey{}, to)
-	entitled.present(mcpauth.FromContext(ctx).Expiry())
+	id := mcpauth.FromContext(ctx)
+	entitled.present(id)
 	if stream {
 		var cancel context.CancelFunc
-		ctx, cancel = entitled.while(ctx)
+		ctx, cancel = entitled.while(ctx, id, u.lend)
 		defer cancel()
 	}
 	handler.ServeHTTP(w, r.WithContext(ctx))

@@ -65,7 +65,7 @@ func benchWith(setup func(*mcp.Server), change func(*inproc.Config)) *bench {
 
 // limits are wide, but for the time to be idle.
 var limits = inproc.Limits{
-	Sessions: 1000, SessionsPerUser: 1000, StreamsPerUser: 1000, Instances: 1000,
+	Sessions: 1000, SessionsPerUser: 1000, StreamsPerUser: 1000, CallsPerUser: 10_000, Instances: 1000,
 	Idle: idleTimeout, Lifetime: 24 * time.Hour, ReplayBytes: 1 << 20,
 }
 

@@ -11,9 +11,11 @@ import (
 	"time"
 	"weak"
 
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/envelope"
 )
 
 // pool holds what is alive: users, their servers, their sessions. Its mutex
@@ -28,7 +30,7 @@ type pool struct {
 	sessions map[string]*session // by session id
 	recent   list.List           // the users' shared instances, the one used last in front
 	seats    int                 // sessions, and those being opened
-	places   int                 // shared instances, and those being made
+	places   int                 // shared instances in use or in recent, and those being made
 	stats    Stats               // but for Sessions
 }
 
@@ -40,6 +42,7 @@ type user struct {
 	sessions  int       // open or being opened
 	streams   int
 	calls     int // requests in progress, streams not counted
+	working   int // calls that a server works on
 	entitlement
 }
 
@@ -70,6 +73,7 @@ type session struct {
 	ending  context.Context // done when the client ends the session
 	endNow  context.CancelFunc
 	entitlement
+	presented atomic.Pointer[mcpauth.Identity] // by the last request
 
 	bound     *mcp.ServerSession // nil until initialize is about to succeed
 	calls     int                // requests in progress, streams included, and calls that outlast theirs
@@ -101,6 +105,9 @@ func (p *pool) enter(principal string, stream bool) (*user, error) {
 	}
 	u := p.user(principal)
 	switch {
+	case !stream && u.calls >= p.limits.CallsPerUser:
+		p.settle(u)
+		return nil, &mcpauth.Error{Code: mcpauth.ErrRateLimited, Message: tooManyCalls}
 	case !stream:
 		u.calls++
 		p.stats.Calls++
@@ -114,6 +121,29 @@ func (p *pool) enter(principal string, stream bool) (*user, error) {
 	}
 	return u, nil
 }
+
+// begin notes that a server works on a call of principal, which may outlast the
+// request for it, and come in a batch with others. over must follow.
+func (p *pool) begin(principal string) (*user, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u := p.user(principal)
+	if u.working >= p.limits.CallsPerUser {
+		p.settle(u)
+		return nil, &jsonrpc.Error{Code: envelope.CodeRateLimited, Message: tooManyCalls}
+	}
+	u.working++
+	return u, nil
+}
+
+func (p *pool) over(u *user) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u.working--
+	p.settle(u)
+}
+
+const tooManyCalls = "Too many calls in progress. Please wait for some of them."
 
 func (p *pool) leave(u *user, stream bool) {
 	p.mu.Lock()
@@ -140,7 +170,7 @@ func (p *pool) user(principal string) *user {
 
 // settle forgets a user who has nothing alive.
 func (p *pool) settle(u *user) {
-	if u.shared == nil && u.making == nil && u.sessions == 0 && u.streams == 0 && u.calls == 0 {
+	if u.shared == nil && u.making == nil && u.sessions == 0 && u.streams == 0 && u.calls == 0 && u.working == 0 {
 		delete(p.users, u.principal)
 	}
 }
@@ -320,7 +350,6 @@ func (p *pool) retire(in *instance) {
 	in.gone = true
 	if in.place != nil {
 		p.recent.Remove(in.place)
-		p.places--
 	}
 	if u := p.users[in.principal]; u != nil && u.shared == in {
 		u.shared = nil
@@ -331,6 +360,9 @@ func (p *pool) retire(in *instance) {
 
 func (p *pool) dropUnused(in *instance) {
 	if in.gone && in.calls == 0 && len(in.sessions) == 0 {
+		if in.place != nil {
+			p.places--
+		}
 		go p.discard(in)
 	}
 }
@@ -544,42 +576,62 @@ func (p *pool) statsOf(principal string) UserStats {
 	return UserStats{Sessions: u.sessions, Streams: u.streams, Calls: u.calls}
 }
 
-// entitlement is how long somebody has shown to be entitled to a stream. It
-// has a mutex of its own.
+// entitlement is how long somebody has shown to be entitled to a stream. The
+// mutex of the pool does not guard it.
 type entitlement struct {
-	latest atomic.Int64 // end of the longest-lived credential presented, in Unix milliseconds
+	latest atomic.Pointer[entitled] // the longest-lived credential presented; nil before, or when it has been revoked
 }
 
-// present notes that a request came with a credential that ends at expiry;
-// the zero time is never.
-func (e *entitlement) present(expiry time.Time) {
-	if expiry.IsZero() {
-		expiry = time.Now().AddDate(100, 0, 0)
-	}
-	end := expiry.UnixMilli()
+// entitled is one credential, and when it ends.
+type entitled struct {
+	id  *mcpauth.Identity
+	end time.Time
+}
+
+// present notes that a request came with the credential of id.
+func (e *entitlement) present(id *mcpauth.Identity) {
+	end := endOf(id)
 	for {
 		latest := e.latest.Load()
-		if end <= latest || e.latest.CompareAndSwap(latest, end) {
+		if latest != nil && !end.After(latest.end) || e.latest.CompareAndSwap(latest, &entitled{id, end}) {
 			return
 		}
 	}
 }
 
-// while returns ctx for a stream, which ends with the last of the credentials
-// that its user has presented: else it would outlive them by as long as the
-// client likes. The cause is errNotEntitled then. cancel must follow.
-func (e *entitlement) while(ctx context.Context) (stream context.Context, cancel context.CancelFunc) {
+// endOf returns when the credential of id ends; far away for never.
+func endOf(id *mcpauth.Identity) time.Time {
+	if end := id.Expiry(); !end.IsZero() {
+		return end
+	}
+	return time.Now().AddDate(100, 0, 0).Truncate(365 * 24 * time.Hour) // the same for many requests
+}
+
+// while returns ctx for a stream of id, which ends with the last of the
+// credentials that its user has presented: else it would outlive them by as long
+// as the client likes. The cause is errNotEntitled then. Whenever the stream
+// outlasts one credential by virtue of another, lend is called with that.
+// cancel must follow.
+func (e *entitlement) while(ctx context.Context, id *mcpauth.Identity, lend func(*mcpauth.Identity, context.CancelCauseFunc) (release func())) (stream context.Context, cancel context.CancelFunc) {
 	stream, end := context.WithCancelCause(ctx)
 	cancel = func() { end(nil) }
 	go func() {
+		until, release := endOf(id), func() {}
+		defer func() { release() }()
 		for {
 			// By the wall clock, by which credentials are dated.
-			left := time.Until(time.UnixMilli(e.latest.Load()))
+			left := time.Until(until)
 			if left <= 0 {
-				end(errNotEntitled)
-				return
+				latest := e.latest.Load() // a later request may have presented a newer one
+				if latest == nil || !latest.end.After(until) {
+					end(errNotEntitled)
+					return
+				}
+				release()
+				until, release = latest.end, lend(latest.id, end)
+				continue
 			}
-			timer := time.NewTimer(left) // a later request may have presented a newer one by then
+			timer := time.NewTimer(left)
 			select {
 			case <-stream.Done():
 				timer.Stop()

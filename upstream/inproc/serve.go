@@ -110,9 +110,8 @@ func (u *Upstream) onBehalfOf(principal string) mcp.Middleware {
 				defer u.pool.done(s)
 			}
 			result, err := u.call(ctx, next, method, req)
-			if u.config.Called != nil {
-				tool, ok := result.(*mcp.CallToolResult)
-				u.config.Called(ctx, err != nil || ok && tool.IsError)
+			if reason := failure(result, err); reason != "" && u.config.Failed != nil {
+				u.config.Failed(ctx, reason)
 			}
 			if method == "initialize" {
 				err = u.bind(ctx, req, err)
@@ -125,10 +124,34 @@ func (u *Upstream) onBehalfOf(principal string) mcp.Middleware {
 	}
 }
 
+// failure says why a call has failed, without words of the author's, which may
+// hold what is not for a log; "" if it has not.
+func failure(result mcp.Result, err error) string {
+	tool, ok := result.(*mcp.CallToolResult)
+	rpc, _ := err.(*jsonrpc.Error)
+	switch {
+	case rpc != nil && rpc.Code == envelope.CodeTimeout:
+		return rpc.Message
+	case rpc != nil:
+		return fmt.Sprintf("the server answers with error %d", rpc.Code)
+	case err != nil:
+		return "the server answers with an error"
+	case ok && tool.IsError:
+		return "the tool says that it has failed"
+	}
+	return ""
+}
+
 // call calls next, which has its time.
 func (u *Upstream) call(ctx context.Context, next mcp.MethodHandler, method string, req mcp.Request) (mcp.Result, error) {
 	if method == methodListen || strings.HasPrefix(method, "notifications/") {
 		return u.safely(ctx, next, method, req)
+	}
+	ctx, release := u.apart(ctx)
+	defer release()
+	owner, err := u.pool.begin(mcpauth.FromContext(ctx).Principal())
+	if err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, u.config.CallTimeout)
 	defer cancel()
@@ -141,6 +164,7 @@ func (u *Upstream) call(ctx context.Context, next mcp.MethodHandler, method stri
 	}
 	answered := make(chan outcome, 1)
 	go func() {
+		defer u.pool.over(owner)
 		growStack()
 		result, err := u.safely(ctx, next, method, req)
 		answered <- outcome{result, err}
@@ -153,7 +177,11 @@ func (u *Upstream) call(ctx context.Context, next mcp.MethodHandler, method stri
 	if ctx.Err() == context.Canceled {
 		// What it answers now may still be wanted, by who resumes the stream.
 		deadline, _ := ctx.Deadline()
-		late := time.NewTimer(time.Until(deadline))
+		patience := time.Until(deadline)
+		if revoked(ctx) { // nobody is to have it
+			patience = min(patience, cancelPatience)
+		}
+		late := time.NewTimer(patience)
 		defer late.Stop()
 		select {
 		case o := <-answered:
@@ -162,7 +190,7 @@ func (u *Upstream) call(ctx context.Context, next mcp.MethodHandler, method stri
 		}
 	}
 	// A handler that does not listen to its context is left to itself.
-	return nil, timedOut(u.config.CallTimeout)
+	return u.unlessLate(ctx, nil, timedOut(u.config.CallTimeout))
 }
 
 // growStack gives a new goroutine at once the stack that a call takes. Grown as
@@ -176,8 +204,11 @@ func growStack() {
 }
 
 // unlessLate returns what a handler has returned, unless it has failed for want
-// of time.
+// of time, or nobody is to have it any more.
 func (u *Upstream) unlessLate(ctx context.Context, result mcp.Result, err error) (mcp.Result, error) {
+	if revoked(ctx) {
+		return nil, errCallRevoked
+	}
 	tool, ok := result.(*mcp.CallToolResult)
 	if ctx.Err() == context.DeadlineExceeded && (err != nil || ok && tool.IsError) {
 		return nil, timedOut(u.config.CallTimeout)
@@ -195,15 +226,14 @@ func timedOut(after time.Duration) *jsonrpc.Error {
 func (u *Upstream) safely(ctx context.Context, next mcp.MethodHandler, method string, req mcp.Request) (result mcp.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			u.config.Logger.ErrorContext(ctx, "panic in a server", "method", method, "panic", p, "stack", string(debug.Stack()))
+			u.config.Logger.ErrorContext(ctx, "panic in a server", "request_id", mcpauth.RequestID(ctx), "method", method, "panic", p, "stack", string(debug.Stack()))
 			result, err = nil, &jsonrpc.Error{Code: envelope.CodeInternal, Message: "internal error"}
 		}
 	}()
 	if result, err = next(ctx, method, req); err != nil {
 		return nil, err
 	}
-	u.show(ctx, result)
-	return encoded(result)
+	return encoded(u.show(ctx, result))
 }
 
 // encoded returns result with what the author's own types hold as JSON already.
@@ -211,6 +241,13 @@ func (u *Upstream) safely(ctx context.Context, next mcp.MethodHandler, method st
 // process.
 func encoded(result mcp.Result) (mcp.Result, error) {
 	r, ok := result.(*mcp.CallToolResult)
+	if !ok || !plain(r.Content) {
+		// On trial: what does not encode would be found out by the SDK only,
+		// which then never answers.
+		if _, err := json.Marshal(result); err != nil {
+			return nil, fmt.Errorf("the result: %w", err)
+		}
+	}
 	if !ok || r.StructuredContent == nil && len(r.Meta) == 0 {
 		return result, nil
 	}
@@ -235,29 +272,52 @@ func encoded(result mcp.Result) (mcp.Result, error) {
 	return &own, nil
 }
 
-// show takes from a list what its user is not to see. It tells clients and
-// caches between us that a result is for this user alone, too; the protocol's
-// default is public.
-func (u *Upstream) show(ctx context.Context, result mcp.Result) {
+// plain reports whether content has nothing of the author's own types.
+func plain(content []mcp.Content) bool {
+	for _, c := range content {
+		if t, ok := c.(*mcp.TextContent); !ok || t == nil || len(t.Meta) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// show returns result without what its user is not to see in a list. It tells
+// clients and caches between us that a result is for this user alone, too; the
+// protocol's default is public. The author may keep theirs, and so it is copied.
+func (u *Upstream) show(ctx context.Context, result mcp.Result) mcp.Result {
 	const private = "private"
 	switch r := result.(type) {
 	case *mcp.DiscoverResult:
-		r.CacheScope = private
+		own := *r
+		own.CacheScope = private
+		return &own
 	case *mcp.ListToolsResult:
-		r.CacheScope = private
-		r.Tools = shown(ctx, u, "tool", r.Tools, func(t *mcp.Tool) string { return t.Name })
+		own := *r
+		own.CacheScope = private
+		own.Tools = shown(ctx, u, "tool", r.Tools, func(t *mcp.Tool) string { return t.Name })
+		return &own
 	case *mcp.ListPromptsResult:
-		r.CacheScope = private
-		r.Prompts = shown(ctx, u, "prompt", r.Prompts, func(p *mcp.Prompt) string { return p.Name })
+		own := *r
+		own.CacheScope = private
+		own.Prompts = shown(ctx, u, "prompt", r.Prompts, func(p *mcp.Prompt) string { return p.Name })
+		return &own
 	case *mcp.ListResourcesResult:
-		r.CacheScope = private
-		r.Resources = shown(ctx, u, "resource", r.Resources, func(r *mcp.Resource) string { return r.URI })
+		own := *r
+		own.CacheScope = private
+		own.Resources = shown(ctx, u, "resource", r.Resources, func(r *mcp.Resource) string { return r.URI })
+		return &own
 	case *mcp.ListResourceTemplatesResult:
-		r.CacheScope = private
-		r.ResourceTemplates = shown(ctx, u, "resource", r.ResourceTemplates, func(t *mcp.ResourceTemplate) string { return t.URITemplate })
+		own := *r
+		own.CacheScope = private
+		own.ResourceTemplates = shown(ctx, u, "resource", r.ResourceTemplates, func(t *mcp.ResourceTemplate) string { return t.URITemplate })
+		return &own
 	case *mcp.ReadResourceResult:
-		r.CacheScope = private
+		own := *r
+		own.CacheScope = private
+		return &own
 	}
+	return result
 }
 
 // shown returns those of items that the user in ctx is to see.
@@ -266,5 +326,5 @@ func shown[T any](ctx context.Context, u *Upstream, kind string, items []T, name
 		return items
 	}
 	hidden := func(item T) bool { return !u.config.Shows(ctx, kind, name(item)) }
-	return slices.DeleteFunc(slices.Clone(items), hidden) // the author may keep theirs
+	return slices.DeleteFunc(slices.Clone(items), hidden)
 }

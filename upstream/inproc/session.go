@@ -21,7 +21,7 @@ func (u *Upstream) serveSession(w http.ResponseWriter, r *http.Request, owner *u
 		s.endNow() // the SDK waits for the calls of the session
 	}
 	to := &serving{in: s.in, session: s}
-	serve(s.handler, w, r, to, &s.entitlement, stream)
+	u.serve(s.handler, w, r, to, &s.entitlement, stream)
 	if to.stream != "" && r.Context().Err() == nil {
 		s.replay.deliver(to.stream)
 	}
@@ -33,7 +33,9 @@ func (u *Upstream) sessionOf(w http.ResponseWriter, r *http.Request, id string, 
 	s, err := u.pool.session(id, owner.principal)
 	if err != nil {
 		u.noSession(w, r, err)
+		return nil
 	}
+	u.presented(s, mcpauth.FromContext(r.Context()))
 	return s
 }
 
@@ -61,7 +63,7 @@ func (u *Upstream) openSession(w http.ResponseWriter, r *http.Request, owner *us
 	}
 	s.handler = u.handler(options)
 	defer u.openedSession(s)
-	serve(s.handler, w, r, &serving{in: s.in, session: s}, &s.entitlement, false)
+	u.serve(s.handler, w, r, &serving{in: s.in, session: s}, &s.entitlement, false)
 }
 
 // newSession returns a session of owner's that is being opened. openedSession
@@ -81,7 +83,9 @@ func (u *Upstream) newSession(r *http.Request, owner *user) (*session, error) {
 		u.pool.rise(owner)
 		return nil, err
 	}
-	return u.pool.newSession(owner, in), nil
+	s := u.pool.newSession(owner, in)
+	s.presented.Store(mcpauth.FromContext(r.Context()))
+	return s, nil
 }
 
 // openedSession ends the request that was to open s.
@@ -114,6 +118,9 @@ func (u *Upstream) bind(ctx context.Context, req mcp.Request, failed error) erro
 	}
 	if failed == nil {
 		failed = err
+	}
+	if failed == nil {
+		u.unlessRevoked(s)
 	}
 	// One goroutine sees to the end of both, so that the instance outlives the
 	// calls of its session.

@@ -40,7 +40,8 @@ const maxSSECalls = 100
 
 // OpenSSE answers the GET that opens a stream. Its context has what Serve asks
 // for. When that ends with a cause other than context.Canceled, which stands
-// for the client, calls in progress are answered before the stream ends.
+// for the client, or a revocation, calls in progress are answered before the
+// stream ends.
 // endpoint is the path that messages are to be sent to.
 func (u *Upstream) OpenSSE(w http.ResponseWriter, r *http.Request, endpoint string) {
 	id := mcpauth.FromContext(r.Context())
@@ -57,7 +58,7 @@ func (u *Upstream) OpenSSE(w http.ResponseWriter, r *http.Request, endpoint stri
 		defer u.openedSession(s)
 		s.sse = newSSE()
 		handler := func(w http.ResponseWriter, r *http.Request) { u.streamSSE(w, r, s, endpoint) }
-		serve(http.HandlerFunc(handler), w, r, &serving{in: s.in}, &s.entitlement, stream)
+		u.serve(http.HandlerFunc(handler), w, r, &serving{in: s.in}, &s.entitlement, stream)
 	})
 }
 
@@ -78,7 +79,7 @@ func (u *Upstream) streamSSE(w http.ResponseWriter, r *http.Request, s *session,
 		return
 	case <-r.Context().Done():
 	}
-	if !errors.Is(context.Cause(r.Context()), context.Canceled) {
+	if !errors.Is(context.Cause(r.Context()), context.Canceled) && !revoked(r.Context()) {
 		s.sse.finish(u.config.CallTimeout)
 	}
 }
@@ -91,6 +92,9 @@ func (u *Upstream) connectSSE(ctx context.Context, s *session) error {
 	}
 	key := sseKey(s.sse.id)
 	known, err := u.pool.bind(s, bound, key)
+	if err == nil {
+		u.unlessRevoked(s)
+	}
 	u.spawn(func() {
 		bound.Wait()
 		bound.Close() // ends the SDK's keep-alive
@@ -124,7 +128,7 @@ func (u *Upstream) PostSSE(w http.ResponseWriter, r *http.Request, messages []en
 		}
 		defer u.pool.done(s)
 		handler := func(w http.ResponseWriter, r *http.Request) { u.takeSSE(w, r, s, failure) }
-		serve(http.HandlerFunc(handler), w, r, &serving{in: s.in}, &s.entitlement, stream)
+		u.serve(http.HandlerFunc(handler), w, r, &serving{in: s.in}, &s.entitlement, stream)
 	})
 }
 

@@ -57,7 +57,7 @@ func TestCallTimeout(t *testing.T) {
 		{"a tool that listens", func(ctx context.Context) (string, error) { <-ctx.Done(); return "", ctx.Err() }, late, time.Minute},
 		{"a tool that listens, and takes a while", func(ctx context.Context) (string, error) { <-ctx.Done(); time.Sleep(time.Second); return "", ctx.Err() }, late, time.Minute},
 		{"a tool that does not listen", func(context.Context) (string, error) { time.Sleep(time.Hour); return "done", nil }, late, time.Minute},
-		{"a tool that fails at the last moment", func(context.Context) (string, error) { time.Sleep(time.Minute); return "", errors.New("failed") }, late, time.Minute},
+		{"a tool that fails at the last moment", func(context.Context) (string, error) { time.Sleep(time.Minute + 1); return "", errors.New("failed") }, late, time.Minute},
 		{"a tool that panics too late", func(context.Context) (string, error) { time.Sleep(time.Hour); panic("canary") }, late, time.Minute},
 	} {
 		t.Run(test.name, func(t *testing.T) {

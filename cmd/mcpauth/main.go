@@ -1,5 +1,5 @@
 // Command mcpauth puts a verified user in front of MCP servers. This version
-// has the demonstration, and tools to make and check tokens.
+// has the demonstration, tools to make and check tokens, and one to revoke them.
 //
 // Exit codes: 0 success, 1 refused or failed, 2 wrong usage or configuration.
 package main
@@ -24,6 +24,7 @@ type commands struct {
 		Mint   mintCommand   `cmd:"" help:"Make a signed token."`
 		Verify verifyCommand `cmd:"" help:"Check tokens as the server would, and say what is wrong with them."`
 	} `cmd:"" help:"Make and check tokens."`
+	Revoke  revokeCommand  `cmd:"" help:"Revoke tokens, users and sessions on a running server."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 
@@ -61,6 +62,7 @@ func run(ctx context.Context, args []string, std streams) (code int) {
 		kong.Name("mcpauth"),
 		kong.Description("A verified user in front of any MCP server."),
 		kong.UsageOnError(),
+		kong.Groups{"keys": "Key, one of:"},
 		kong.Writers(std.out, std.err),
 		kong.Exit(func(code int) { exited = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)),

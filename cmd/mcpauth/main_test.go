@@ -56,6 +56,9 @@ func mintToken(t *testing.T, flags ...string) string {
 
 var verify = []string{"token", "verify", "--secret-env", "TEST_SECRET", "--issuer", issuer, "--audience", audience}
 
+// fetching lacks the flag that says where the keys are.
+var fetching = []string{"token", "verify", "--issuer", issuer, "--audience", audience}
+
 func with(args []string, more ...string) []string { return append(args[:len(args):len(args)], more...) }
 
 func TestWrongUsageExitsWith2(t *testing.T) {
@@ -72,14 +75,23 @@ func TestWrongUsageExitsWith2(t *testing.T) {
 		{"unknown flag", with(verify, "--bogus", token), "unknown flag --bogus"},
 		{"flag without value", []string{"token", "verify", "--issuer"}, "--issuer"},
 		{"no token", verify, "<token>"},
-		{"no key", []string{"token", "verify", "--issuer", issuer, "--audience", audience, token}, "--jwks=FILE or --key=FILE or --secret-env=VAR"},
+		{"no key", []string{"token", "verify", "--issuer", issuer, "--audience", audience, token}, "missing flags: one of --jwks, --discover, --metadata-url, --key or --secret-env"},
 		{"two keys", with(verify, "--key", "x.pem", token), "can't be used together"},
 		{"a secret as argument", with(verify, "--secret", secret, token), "unknown flag --secret"},
 		{"variable not set", []string{"token", "verify", "--secret-env", "NO_SUCH_SECRET", "--issuer", issuer, "--audience", audience, token}, "--secret-env: environment variable NO_SUCH_SECRET: is not set"},
 		{"short secret", []string{"token", "verify", "--secret-env", "SHORT_SECRET", "--issuer", issuer, "--audience", audience, token}, "--secret-env: environment variable SHORT_SECRET: the secret has 5 bytes, HS256 needs at least 32"},
 		{"unknown algorithm", with(verify, "--algorithm", "none", token), "--algorithm: found \"none\""},
 		{"leeway", with(verify, "--leeway", "6m", token), "--leeway: found 6m0s; expected between 0s and 5m0s"},
-		{"jwks URL", []string{"token", "verify", "--jwks", "https://issuer.example.com/jwks", "--issuer", issuer, "--audience", audience, token}, "--jwks takes a file"},
+		{"three keys", with(verify, "--key", "x.pem", "--discover", token), "--discover and --key and --secret-env can't be used together"},
+		{"no key to mint with", []string{"token", "mint", "--issuer", issuer, "--audience", audience, "--user", "a"}, "missing flags: one of --key or --secret-env"},
+		{"keys over plain http", with(fetching, "--jwks", "http://keycloak:8080/certs", token), `--jwks: key set at http://keycloak:8080/certs: http to "keycloak:8080", which is neither loopback nor listed for plain http; expected an https URL (http on loopback and for --plain-http-host)`},
+		{"keys of another scheme", with(fetching, "--jwks", "file:///etc/keys", token), "--jwks: "},
+		{"metadata of no URL", []string{"token", "verify", "--discover", "--issuer", "accounts.example.com", "--audience", audience, token}, "--discover: the issuer's name leads to no metadata: not an absolute URL; expected an https URL (http on loopback and for --plain-http-host) as --issuer, or --metadata-url"},
+		{"no authorities", with(fetching, "--discover", "--ca-file", "no-such.pem", token), "--ca-file: file no-such.pem: no such file or directory; expected certificates in PEM"},
+		{"a URL for a host", with(fetching, "--discover", "--plain-http-host", "http://keycloak", token), `--plain-http-host: found "http://keycloak"`},
+		{"a long time-out", with(fetching, "--discover", "--fetch-timeout", "2m", token), "--fetch-timeout: found 2m0s"},
+		{"shared secrets from the network", with(fetching, "--discover", "--algorithm", "HS256", token), "--algorithm: HS256 with fetched keys"},
+		{"authorities without a fetch", with(verify, "--ca-file", "ca.pem", token), "--ca-file and --plain-http-host are for keys that are fetched"},
 		{"the secret in place of its variable", []string{"token", "mint", "--secret-env", secret, "--issuer", issuer, "--audience", audience, "--user", "a"}, "--secret-env: no such variable is set"},
 		{"no user to mint for", []string{"token", "mint", "--secret-env", "TEST_SECRET", "--issuer", issuer, "--audience", audience, "--user", ""}, "--user is empty"},
 		{"help of the command", []string{"token", "mint", "--bogus"}, `Try "mcpauth token mint --help"`},
@@ -114,8 +126,12 @@ func TestVerifySaysInTextWhatIsWrong(t *testing.T) {
 		t.Errorf("exit %d, %q", code, out)
 	}
 	expired := mintToken(t, "--ttl=-1m")
-	want := "refused (expired): JWT token has expired. Please refresh your token.\n"
-	if code, out, _ := cli("", with(verify, expired)...); code != 1 || out != want {
+	const want = "refused (expired): JWT token has expired. Please refresh your token. [good until 20"
+	if code, out, _ := cli("", with(verify, expired)...); code != 1 || !strings.HasPrefix(out, want) || !strings.Contains(out, "Z, 1m") || !strings.HasSuffix(out, "s ago]\n") {
+		t.Errorf("exit %d, %q", code, out)
+	}
+	const tampered = `refused (bad_signature): JWT verification failed: invalid signature [issuer "https://issuer.example.com": tried for HS256: environment variable TEST_SECRET, the secret]` + "\n"
+	if code, out, _ := cli("", with(verify, good[:len(good)-8]+"AAAAAAAA")...); code != 1 || out != tampered {
 		t.Errorf("exit %d, %q", code, out)
 	}
 	if code, out, _ := cli("", with(verify, "--leeway", "2m", expired)...); code != 0 {

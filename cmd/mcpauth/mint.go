@@ -15,8 +15,8 @@ import (
 
 type mintCommand struct {
 	Alg            string        `help:"Algorithm, such as ES256. Default: the key's usual one."`
-	Key            string        `xor:"key" required:"" type:"path" placeholder:"FILE" help:"Private key, PEM or JWK."`
-	SecretEnv      string        `xor:"key" required:"" placeholder:"VAR" help:"Environment variable with a shared secret."`
+	Key            string        `group:"keys" type:"path" placeholder:"FILE" help:"Private key, PEM or JWK."`
+	SecretEnv      string        `group:"keys" placeholder:"VAR" help:"Environment variable with a shared secret."`
 	SecretEncoding string        `default:"raw" enum:"raw,base64,hex" help:"How the secret is written: raw, base64 or hex (${default})."`
 	Issuer         string        `required:"" help:"The token's \"iss\"."`
 	Audience       []string      `required:"" sep:"none" help:"The token's \"aud\". May be repeated."`
@@ -25,6 +25,11 @@ type mintCommand struct {
 	Claim          []string      `sep:"none" placeholder:"NAME=VALUE" help:"Further claim, or another value for one of the above; a value that is JSON is taken as JSON. May be repeated."`
 	TTL            time.Duration `name:"ttl" default:"1h" help:"How long the token lives (${default}); negative for one that has expired."`
 	Kid            string        `help:"Key id for the header."`
+}
+
+// Validate says what is wrong with the flags together.
+func (c mintCommand) Validate() error {
+	return oneOf("--key or --secret-env", flag{"--key", c.Key != ""}, flag{"--secret-env", c.SecretEnv != ""})
 }
 
 func (c mintCommand) Run(std streams) error {

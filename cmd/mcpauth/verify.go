@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"runtime"
 	"strings"
@@ -18,34 +20,107 @@ import (
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/authn/jwt"
+	"github.com/mcpauth-go/mcpauth/internal/jwk"
 	"github.com/mcpauth-go/mcpauth/internal/jws"
+	"github.com/mcpauth-go/mcpauth/internal/keyset"
 )
 
 type verifyCommand struct {
-	JWKS           string        `name:"jwks" xor:"key" required:"" placeholder:"FILE" help:"JWK Set, or a single JWK."`
-	Key            string        `xor:"key" required:"" placeholder:"FILE" help:"Public key or certificate in PEM, or a JWK."`
-	SecretEnv      string        `xor:"key" required:"" placeholder:"VAR" help:"Environment variable with a shared secret."`
+	JWKS           string        `name:"jwks" group:"keys" placeholder:"FILE|URL" help:"JWK Set, or a single JWK in a file."`
+	Discover       bool          `group:"keys" help:"The JWK Set that the issuer's metadata names."`
+	MetadataURL    string        `name:"metadata-url" group:"keys" placeholder:"URL" help:"The same, with metadata at a URL that --issuer does not lead to."`
+	Key            string        `group:"keys" placeholder:"FILE" help:"Public key or certificate in PEM, or a JWK."`
+	SecretEnv      string        `group:"keys" placeholder:"VAR" help:"Environment variable with a shared secret."`
 	SecretEncoding string        `default:"raw" enum:"raw,base64,hex" help:"How the secret is written: raw, base64 or hex (${default})."`
+	CAFile         string        `name:"ca-file" placeholder:"FILE" help:"Certificate authorities in PEM, trusted beside the system's where keys are fetched."`
+	PlainHTTPHost  []string      `name:"plain-http-host" sep:"none" placeholder:"HOST" help:"Host, with or without a port, that may be asked for keys over plain http, as loopback may. May be repeated."`
+	FetchTimeout   time.Duration `default:"5s" help:"How long keys may take to be fetched, at most 1m (${default})."`
 	Issuer         string        `required:"" help:"The exact \"iss\" to expect."`
 	Audience       []string      `required:"" sep:"none" help:"An \"aud\" to take. May be repeated."`
 	Algorithm      []string      `help:"An algorithm to take. May be repeated. Default: that of the key."`
-	UserClaim      string        `default:"userId" help:"Claim that holds the user's id (${default})."`
+	UserClaim      string        `placeholder:"NAME" help:"Claim that holds the user's id. Default: sub with keys that are fetched, else userId."`
 	Leeway         time.Duration `help:"How long after its \"exp\" a token is still taken, at most 5m."`
 	JSON           bool          `name:"json" help:"Write one JSON object a line."`
 	Token          string        `arg:"" help:"The token, or - to read one a line from standard input."`
 }
 
+// Validate says what is wrong with the flags together. The flags for keys are
+// not kong's "xor" and "required", of which the usage line makes flags that
+// are all needed.
+func (c verifyCommand) Validate() error {
+	if err := oneOf("--jwks, --discover, --metadata-url, --key or --secret-env",
+		flag{"--jwks", c.JWKS != ""}, flag{"--discover", c.Discover && c.MetadataURL == ""}, flag{"--metadata-url", c.MetadataURL != ""},
+		flag{"--key", c.Key != ""}, flag{"--secret-env", c.SecretEnv != ""}); err != nil {
+		return err
+	}
+	if !c.fetches() && (c.CAFile != "" || len(c.PlainHTTPHost) > 0) {
+		return errors.New("--ca-file and --plain-http-host are for keys that are fetched")
+	}
+	return nil
+}
+
+// flag is one of several, and whether it is given.
+type flag struct {
+	name  string
+	given bool
+}
+
+// oneOf says what is wrong unless just one of flags is given.
+func oneOf(all string, flags ...flag) error {
+	var given []string
+	for _, f := range flags {
+		if f.given {
+			given = append(given, f.name)
+		}
+	}
+	switch len(given) {
+	case 0:
+		return fmt.Errorf("missing flags: one of %s", all)
+	case 1:
+		return nil
+	}
+	return fmt.Errorf("%s can't be used together", strings.Join(given, " and "))
+}
+
+func (c verifyCommand) fetches() bool {
+	return c.Discover || c.MetadataURL != "" || isURL(c.JWKS)
+}
+
+func isURL(s string) bool { return strings.Contains(s, "://") }
+
+// Run verifies. Keys that cannot be fetched are no fault of the command line:
+// every token is answered, those that need the keys with "unavailable", and
+// what to do about it goes to standard error.
 func (c verifyCommand) Run(ctx context.Context, std streams) error {
-	provider, err := c.provider(std)
+	var log bytes.Buffer
+	provider, err := c.provider(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: withoutTime})))
 	if err != nil {
 		return err
 	}
 	defer provider.Close()
+	var fetched string // what has been, for tokens with a key that is not there
+	if c.fetches() {
+		if err := provider.Reload(); err != nil {
+			fmt.Fprintf(std.err, "mcpauth: %v\n%s\n", err, c.advice(err))
+		} else {
+			fetched = log.String()
+		}
+		if c.Token == "-" {
+			// Tokens may come for as long as keys change.
+			if err := provider.Start(ctx); err != nil {
+				return err
+			}
+		}
+	}
 
 	out := bufio.NewWriter(std.out)
 	refused := false
 	report := func(a answer) error {
 		refused = refused || !a.Authenticated
+		if a.lacksKey() && fetched != "" {
+			fmt.Fprint(std.err, "mcpauth: ", fetched)
+			fetched = ""
+		}
 		if c.JSON {
 			return a.writeJSON(out)
 		}
@@ -65,22 +140,25 @@ func (c verifyCommand) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-func (c verifyCommand) provider(std streams) (*jwt.Provider, error) {
+func (c verifyCommand) provider(logger *slog.Logger) (*jwt.Provider, error) {
 	var keys jwt.KeySource
-	flag := "--key"
+	var flag string
 	switch {
+	case isURL(c.JWKS):
+		keys, flag = jwt.JWKSURL(c.JWKS), "--jwks"
 	case c.JWKS != "":
 		keys, flag = jwt.JWKSFile(c.JWKS), "--jwks"
+	case c.MetadataURL != "":
+		keys, flag = jwt.DiscoverAt(c.MetadataURL), "--metadata-url"
+	case c.Discover:
+		keys, flag = jwt.Discover(), "--discover"
 	case c.SecretEnv != "":
 		keys, flag = jwt.SecretEnv(c.SecretEnv).In(jwt.Encoding(c.SecretEncoding)), "--secret-env"
 	default:
-		keys = jwt.PEMFile(c.Key)
+		keys, flag = jwt.PEMFile(c.Key), "--key"
 		if text, err := os.ReadFile(c.Key); err == nil && bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
 			keys = jwt.JWKSFile(c.Key)
 		}
-	}
-	if strings.Contains(c.JWKS, "://") {
-		return nil, usageError{errors.New("--jwks takes a file: save the set there first, such as with curl -o")}
 	}
 	var algorithms []jwt.Algorithm
 	for _, name := range c.Algorithm {
@@ -93,7 +171,8 @@ func (c verifyCommand) provider(std streams) (*jwt.Provider, error) {
 		}},
 		MaxTokenSize: maxToken,
 		Cache:        jwt.Cache{Off: true},
-		Logger:       slog.New(slog.NewTextHandler(std.err, nil)),
+		Fetch:        jwt.Fetch{Timeout: c.FetchTimeout, CAFile: c.CAFile, PlainHTTPHosts: c.PlainHTTPHost},
+		Logger:       logger,
 	})
 	if faulty := (*mcpauth.ConfigError)(nil); errors.As(err, &faulty) {
 		return nil, usageError{asFlags(faulty, flag)}
@@ -101,21 +180,61 @@ func (c verifyCommand) provider(std streams) (*jwt.Provider, error) {
 	return provider, err
 }
 
+func withoutTime(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}
+
 // asFlags says what is wrong in terms of the flags that were given.
 func asFlags(faulty *mcpauth.ConfigError, keyFlag string) error {
 	flags := map[string]string{
 		"Name": "--issuer", "Audience": "--audience", "Keys": keyFlag, "Algorithms": "--algorithm",
 		"UserIDClaim": "--user-claim", "ExpiryLeeway": "--leeway",
+		"Fetch.CAFile": "--ca-file", "Fetch.Timeout": "--fetch-timeout", "Fetch.PlainHTTPHosts": "--plain-http-host",
 	}
+	names := strings.NewReplacer("Fetch.PlainHTTPHosts", "--plain-http-host", "as the issuer's Name", "as --issuer", "DiscoverAt", "--metadata-url")
 	var errs []error
 	for _, f := range faulty.Faults {
 		setting, _, _ := strings.Cut(strings.TrimPrefix(f.Field, "Issuers[0]."), "[")
 		if flag, ok := flags[setting]; ok {
 			f.Field = flag
 		}
+		f.Expected = names.Replace(f.Expected)
 		errs = append(errs, errors.New(f.String()))
 	}
 	return errors.Join(errs...)
+}
+
+// advice says what to change so that keys can be fetched.
+func (c verifyCommand) advice(err error) string {
+	var (
+		authority x509.UnknownAuthorityError
+		name      x509.HostnameError
+		dial      *net.OpError
+	)
+	switch {
+	case errors.As(err, &authority):
+		return "Is the certificate of a private authority? --ca-file trusts it."
+	case errors.As(err, &name):
+		return "The server has a certificate for other names: ask it under one of those."
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Sprintf("It has not answered within %s: is the host right, and is a proxy needed (HTTPS_PROXY)? --fetch-timeout gives it longer.", c.FetchTimeout)
+	case errors.Is(err, keyset.ErrPlainHTTP):
+		return "--plain-http-host allows http to it; whoever is on the way can put keys of their own in place of the issuer's."
+	case errors.Is(err, keyset.ErrNotPublic):
+		return "--jwks takes the URL of the key set itself, which may be in a private network."
+	case errors.As(err, &dial):
+		return "Is the host right, is the server up, and is a proxy needed (HTTPS_PROXY)?"
+	case errors.Is(err, jwk.ErrNoUsableKey):
+		return "Keys are for RS, PS, ES or EdDSA signatures, with the \"alg\" that --algorithm takes, if it is given."
+	case c.JWKS != "":
+		return `--jwks must be the URL of the key set itself, which is "jwks_uri" in the issuer's metadata; --discover finds it.`
+	case c.MetadataURL != "":
+		return "--metadata-url must be that of the issuer's metadata, which names its issuer exactly as --issuer does, down to a slash at the end."
+	}
+	return "--issuer must be exactly as the issuer writes it, down to a slash at the end; --metadata-url names metadata that it does not lead to."
 }
 
 // maxToken is the longest token; of a longer line no more than this is held.
@@ -132,6 +251,11 @@ type answer struct {
 
 	cause  error
 	expiry time.Time
+}
+
+// lacksKey reports whether it may be for want of a key that a is a refusal.
+func (a answer) lacksKey() bool {
+	return a.Code != nil && (*a.Code == mcpauth.ErrUnknownKey || *a.Code == mcpauth.ErrUnsupportedAlgorithm)
 }
 
 func verifyOne(ctx context.Context, provider *jwt.Provider, token string) answer {

@@ -55,7 +55,7 @@ func TestDocumentation(t *testing.T) {
 			for _, b := range blocks {
 				switch {
 				case b.lang == "go" && !strings.Contains(source, b.text):
-					t.Errorf("line %d: this Go code is in no file of examples/", b.line)
+					t.Errorf("line %d: this Go code is in no file of examples/ and no test of docs/", b.line)
 				case b.lang != "go" && b.lang != "sh" && b.lang != "text":
 					t.Errorf("line %d: a block of %q, which nothing checks", b.line, b.lang)
 				}
@@ -108,12 +108,17 @@ func read(t *testing.T, path string) []block {
 	return blocks
 }
 
-// goSource returns the code of the examples.
+// goSource returns the code of the examples, and of the tests beside this one.
 func goSource(t *testing.T) string {
 	files, err := filepath.Glob(root + "/examples/*/*.go")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no examples", err)
 	}
+	tests, err := filepath.Glob(root + "/docs/*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = append(files, tests...)
 	var all strings.Builder
 	for _, file := range files {
 		text, err := os.ReadFile(file)

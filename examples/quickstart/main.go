@@ -8,9 +8,9 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/authn/jwt"
 	"github.com/mcpauth-go/mcpauth/gateway"
+	"github.com/mcpauth-go/mcpauth/tool"
 )
 
 func main() {
@@ -38,12 +38,12 @@ func run(ctx context.Context) error {
 // newServer makes the server of one user. What it keeps is that user's alone.
 func newServer(_ context.Context, call gateway.Call) (gateway.Instance, error) {
 	server := mcp.NewServer(&mcp.Implementation{Name: "quickstart", Version: "1"}, nil)
-	mcp.AddTool(server, &mcp.Tool{Name: "whoami", Description: "Says who you are."}, whoami)
+	tool.Add(server, &mcp.Tool{Name: "whoami", Description: "Says who you are."}, whoami)
 	return gateway.Instance{Server: server}, nil
 }
 
-// whoami asks its context, which has the identity of this very call.
-func whoami(ctx context.Context, _ *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
-	text := "you are " + mcpauth.FromContext(ctx).UserID()
-	return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: text}}}, nil, nil
+// whoami has the identity of whoever makes this very call.
+func whoami(_ context.Context, call *tool.Call, _ struct{}) (*mcp.CallToolResult, error) {
+	text := "you are " + call.Identity.UserID()
+	return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: text}}}, nil
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -277,7 +278,7 @@ func TestToolScopes(t *testing.T) {
 		}
 		expect(t, strings.Join(names, " "), "add_note list_notes")
 	})
-	if !strings.Contains(s.log.String(), "tool called tool=add_note") {
+	if !regexp.MustCompile(`tool called request_id=\w+ tool=add_note`).MatchString(s.log.String()) {
 		t.Errorf("the call is not logged:\n%s", &s.log)
 	}
 }

@@ -33,10 +33,7 @@ func (g *Gateway) readMessages(w http.ResponseWriter, r *http.Request) ([]envelo
 	if r.ContentLength > g.config.MaxBodyBytes {
 		return tooLarge()
 	}
-	var read bytes.Buffer
-	read.Grow(int(min(max(r.ContentLength, 0), 16<<10)) + bytes.MinRead) // whatever is announced
-	_, err := read.ReadFrom(http.MaxBytesReader(w, r.Body, g.config.MaxBodyBytes))
-	body := read.Bytes()
+	body, err := readAll(http.MaxBytesReader(w, r.Body, g.config.MaxBodyBytes), r.ContentLength)
 	if err != nil {
 		if tooMuch := (*http.MaxBytesError)(nil); errors.As(err, &tooMuch) {
 			return tooLarge()
@@ -62,6 +59,17 @@ func (g *Gateway) readMessages(w http.ResponseWriter, r *http.Request) ([]envelo
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return messages, true
+}
+
+// readAll reads a body of which so much is announced, which is believed as far as
+// it costs little.
+func readAll(body io.Reader, announced int64) ([]byte, error) {
+	if announced < 0 || announced > 16<<10 {
+		return io.ReadAll(body)
+	}
+	data := make([]byte, announced)
+	_, err := io.ReadFull(body, data)
+	return data, err
 }
 
 // maxOpening bounds a message that servers keep for as long as a session or a

@@ -45,6 +45,8 @@ var rows = []row{
 	{"authenticate from cache, 1 live token", "Cached/live=1/mcpauth", ns, "Cached/live=1/sha256-map", "SHA-256-keyed map", 300, ours},
 	{"authenticate from cache, 4096 live tokens", "Cached/live=4096/mcpauth", ns, "Cached/live=4096/sha256-map", "SHA-256-keyed map", 300, ours},
 	{"… allocations", "Cached/live=4096/mcpauth", allocs, "Cached/live=4096/sha256-map", "SHA-256-keyed map", 0, ours},
+	{"… with 1 000 000 revocations of others", "Revocations", ns, "", "", 300, ours},
+	{"… allocations", "Revocations", allocs, "", "", 0, ours},
 	{"… on two cores", "Cached/live=4096/cores=2/mcpauth", ns, "Cached/live=4096/mcpauth", "ours on one core", 0.65, ratio},
 	{"cache entry and forwarding index beside the token", "MemoryEntry", "B/entry", "", "", 512, ours},
 	{"middleware and SDK tail, cached", "Middleware/mcpauth", ns, "Middleware/go-sdk", "go-sdk bearer middleware, cached", 1200, ours},
@@ -80,6 +82,8 @@ var rows = []row{
 	{"… and limits", "Stage/2026-07-28/3-limits", ns, "Stage/2026-07-28/0-go-sdk", "bare go-sdk handler", 0, nothing},
 	{"… and log", "Stage/2026-07-28/4-log", ns, "Stage/2026-07-28/0-go-sdk", "bare go-sdk handler", 0, nothing},
 	{"… and audit log", "Stage/2026-07-28/5-audit", ns, "Stage/2026-07-28/0-go-sdk", "bare go-sdk handler", 0, nothing},
+	{"verify while the key server hangs: p99, as a multiple of that before", "Outage", "hung/before", "", "", 2, ours},
+	{"refuse the slowest of the hostile corpus, as a share of 1.2 × raw verification and 1 ms", "Corpus", "share", "", "", 1, ours},
 	{"1 000 000 users: peak of live memory as a share of the bound", "MemoryFlood", "MiB/bound", "", "", 1, ours},
 	{"… hits of users who keep coming", "MemoryFlood", "hits/hot", "", "", 0.99, share},
 }

@@ -261,7 +261,8 @@ func (c *sse) take(ctx context.Context, m jsonrpc.Message, failure *jsonrpc.Erro
 		err = ctx.Err()
 	}
 	if call {
-		c.calls.end(request.ID)
+		c.calls.answered(request.ID)
+		c.calls.written()
 	}
 	return err
 }
@@ -293,7 +294,9 @@ func (c *sse) Read(ctx context.Context) (jsonrpc.Message, error) {
 func (c *sse) Write(ctx context.Context, m jsonrpc.Message) error {
 	switch m := m.(type) {
 	case *jsonrpc.Response:
-		defer c.calls.end(m.ID)
+		// The client may use the id again as soon as it has the answer.
+		c.calls.answered(m.ID)
+		defer c.calls.written()
 	case *jsonrpc.Request:
 		if !m.IsCall() && c.last.Load() {
 			return nil
@@ -343,9 +346,10 @@ func (c *sse) Close() error {
 // calls are those that came over a connection and are not answered yet. Its
 // zero value is ready to use.
 type calls struct {
-	mu    sync.Mutex
-	open  map[jsonrpc.ID]struct{}
-	empty chan struct{} // made by none
+	mu      sync.Mutex
+	open    map[jsonrpc.ID]struct{}
+	leaving int           // that have an answer, which is not written yet
+	empty   chan struct{} // made by none
 }
 
 var (
@@ -360,7 +364,7 @@ func (c *calls) begin(id jsonrpc.ID, maximum int) error {
 	if _, ok := c.open[id]; ok {
 		return errIDInUse
 	}
-	if len(c.open) >= maximum {
+	if len(c.open)+c.leaving >= maximum {
 		return errTooManyCalls
 	}
 	if c.open == nil {
@@ -370,16 +374,25 @@ func (c *calls) begin(id jsonrpc.ID, maximum int) error {
 	return nil
 }
 
-// end notes that a call has been answered.
-func (c *calls) end(id jsonrpc.ID) {
+// answered frees the id of a call, whose answer is written next: written must
+// follow.
+func (c *calls) answered(id jsonrpc.ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.open, id)
+	c.leaving++
+}
+
+// written notes that the answer of a call has been written.
+func (c *calls) written() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leaving--
 	c.settle()
 }
 
 func (c *calls) settle() {
-	if len(c.open) == 0 && c.empty != nil {
+	if len(c.open)+c.leaving == 0 && c.empty != nil {
 		close(c.empty)
 		c.empty = nil
 	}

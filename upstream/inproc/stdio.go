@@ -134,7 +134,8 @@ func (l *local) Read(ctx context.Context) (jsonrpc.Message, error) {
 // Write implements mcp.Connection.
 func (l *local) Write(ctx context.Context, m jsonrpc.Message) error {
 	if response, ok := m.(*jsonrpc.Response); ok {
-		defer l.calls.end(response.ID)
+		l.calls.answered(response.ID)
+		defer l.calls.written()
 	}
 	return l.Connection.Write(ctx, m)
 }

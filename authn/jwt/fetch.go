@@ -17,12 +17,13 @@ import (
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/internal/jwk"
 	"github.com/mcpauth-go/mcpauth/internal/keyset"
+	"github.com/mcpauth-go/mcpauth/internal/outbound"
 )
 
 // JWKSURL is a JWK Set that the issuer publishes at url, fetched and kept fresh
 // after Start. Keys of the set that cannot be used are left out, and logged.
 func JWKSURL(url string) KeySource {
-	return KeySource{form: formURL, url: url, name: "key set at " + keyset.Shown(url)}
+	return KeySource{form: formURL, url: url, name: "key set at " + outbound.Shown(url)}
 }
 
 // Discover is the JWK Set that the issuer's metadata names, which is looked for
@@ -34,7 +35,7 @@ func Discover() KeySource { return KeySource{form: formMetadata, name: "the issu
 // DiscoverAt is Discover with metadata at a URL that the issuer's name does not
 // lead to.
 func DiscoverAt(metadataURL string) KeySource {
-	return KeySource{form: formMetadata, url: metadataURL, name: "metadata at " + keyset.Shown(metadataURL)}
+	return KeySource{form: formMetadata, url: metadataURL, name: "metadata at " + outbound.Shown(metadataURL)}
 }
 
 // Fetch says how keys are fetched. Fetches go on in the background: as long as
@@ -88,7 +89,7 @@ func (f Fetch) withDefaults() Fetch {
 	f.MaxStale = cmp.Or(f.MaxStale, defaultMaxStale)
 	f.PlainHTTPHosts = slices.Clone(f.PlainHTTPHosts)
 	if f.CAFile != "" {
-		f.roots, f.rootsErr = keyset.Roots(f.CAFile)
+		f.roots, f.rootsErr = outbound.Roots(f.CAFile)
 	}
 	return f
 }
@@ -114,7 +115,7 @@ func (f Fetch) faults() []mcpauth.Fault {
 			Expected: "certificates in PEM"})
 	}
 	for i, host := range f.PlainHTTPHosts {
-		if err := keyset.CheckHost(host); err != nil {
+		if err := outbound.CheckHost(host); err != nil {
 			faults = append(faults, mcpauth.Fault{Field: fmt.Sprintf("Fetch.PlainHTTPHosts[%d]", i), Problem: err.Error(),
 				Expected: `a host or host:port, such as "keycloak:8080"`})
 		}
@@ -151,12 +152,12 @@ func (iss *issuer) fetchFaults(field string, f Fetch) []mcpauth.Fault {
 		}
 		const expected = "an https URL (http on loopback and for Fetch.PlainHTTPHosts)"
 		if s.form == formMetadata && s.url == "" {
-			if err := keyset.CheckURL(iss.Name, f.PlainHTTPHosts); err != nil {
+			if err := outbound.CheckURL(iss.Name, f.PlainHTTPHosts); err != nil {
 				add(at, fmt.Sprintf("the issuer's name leads to no metadata: %v", err), expected+" as the issuer's Name, or DiscoverAt")
 			} else if strings.ContainsRune(iss.Name, '?') {
 				add(at, "the issuer's name leads to no metadata: it has a query", "a Name without one, or DiscoverAt")
 			}
-		} else if err := keyset.CheckURL(s.url, f.PlainHTTPHosts); err != nil {
+		} else if err := outbound.CheckURL(s.url, f.PlainHTTPHosts); err != nil {
 			add(at, fmt.Sprintf("%s: %v", s.name, err), expected)
 		}
 	}

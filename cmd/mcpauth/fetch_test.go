@@ -154,7 +154,7 @@ func TestVerifySaysHowToGetKeys(t *testing.T) {
 		{name: "another issuer", p: p, args: []string{"--metadata-url", p.URL + "/other"}, want: []string{`the document is of issuer "https://other.example/", not of "` + p.URL + `"`, "exactly as --issuer does, down to a slash at the end"}},
 		{name: "a slash too many", p: p, args: []string{"--issuer", p.URL + "/", "--discover"}, want: []string{`the document is of issuer "` + p.URL + `", not of "` + p.URL + `/"`, "--issuer must be exactly as the issuer writes it"}, suffix: "/"},
 		{name: "plain http", p: p, args: []string{"--metadata-url", p.URL + "/plain"}, want: []string{`"jwks_uri": http to "keys.example", which is neither loopback nor listed for plain http`, "--plain-http-host allows"}},
-		{name: "a private network", p: p, args: []string{"--metadata-url", p.URL + "/private"}, want: []string{"address 10.1.2.3 is not public, and the URL comes from a document", "--jwks takes the URL of the key set itself"}},
+		{name: "a private network", p: p, args: []string{"--metadata-url", p.URL + "/private"}, want: []string{"address 10.1.2.3 is not public", "--jwks takes the URL of the key set itself"}},
 		{name: "unusable keys", p: p, args: []string{"--jwks", p.URL + "/secrets"}, want: []string{"no usable key among the 2 of the set: ", `keys[0] (kid "s"): a shared secret, which is none once it is published`, `keys[1] (kid "x"): `, "--algorithm takes"}},
 		{name: "no keys", p: p, args: []string{"--jwks", p.URL + "/no-keys"}, want: []string{"no usable key among the 0 of the set"}},
 		{name: "an unknown authority", p: secure, args: []string{"--discover"}, want: []string{"certificate signed by unknown authority", "--ca-file trusts it"}},

@@ -22,7 +22,7 @@ import (
 	"github.com/mcpauth-go/mcpauth/authn/jwt"
 	"github.com/mcpauth-go/mcpauth/internal/jwk"
 	"github.com/mcpauth-go/mcpauth/internal/jws"
-	"github.com/mcpauth-go/mcpauth/internal/keyset"
+	"github.com/mcpauth-go/mcpauth/internal/outbound"
 )
 
 type verifyCommand struct {
@@ -221,9 +221,9 @@ func (c verifyCommand) advice(err error) string {
 		return "The server has a certificate for other names: ask it under one of those."
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("It has not answered within %s: is the host right, and is a proxy needed (HTTPS_PROXY)? --fetch-timeout gives it longer.", c.FetchTimeout)
-	case errors.Is(err, keyset.ErrPlainHTTP):
+	case errors.Is(err, outbound.ErrPlainHTTP):
 		return "--plain-http-host allows http to it; whoever is on the way can put keys of their own in place of the issuer's."
-	case errors.Is(err, keyset.ErrNotPublic):
+	case errors.Is(err, outbound.ErrNotPublic):
 		return "--jwks takes the URL of the key set itself, which may be in a private network."
 	case errors.As(err, &dial):
 		return "Is the host right, is the server up, and is a proxy needed (HTTPS_PROXY)?"

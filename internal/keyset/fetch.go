@@ -2,45 +2,20 @@ package keyset
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"os"
-	"strings"
-	"syscall"
 	"time"
+
+	"github.com/mcpauth-go/mcpauth/internal/outbound"
 )
 
 const (
 	maxDocument  = 512 << 10
-	maxHeader    = 64 << 10
 	maxRedirects = 3
 )
-
-// Roots returns the system's certificate authorities and those of a PEM file.
-func Roots(path string) (*x509.CertPool, error) {
-	text, err := os.ReadFile(path)
-	if p := (*os.PathError)(nil); errors.As(err, &p) {
-		err = p.Err
-	}
-	if err != nil {
-		return nil, err
-	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		roots = x509.NewCertPool()
-	}
-	if !roots.AppendCertsFromPEM(text) {
-		return nil, errors.New("holds no certificate in PEM")
-	}
-	return roots, nil
-}
 
 // get fetches the set, by way of the metadata where that leads to it. The
 // metadata is read again with each regular fetch; for an unknown key, the set
@@ -48,7 +23,7 @@ func Roots(path string) (*x509.CertPool, error) {
 func (s *Source) get(ctx context.Context, forKey bool) (document []byte, life time.Duration, err error) {
 	target, fromDocument := s.setURL, s.config.URL == ""
 	if !fromDocument {
-		if target, err = parseURL(s.config.URL, s.config.PlainHTTPHosts); err != nil {
+		if target, err = outbound.ParseURL(s.config.URL, s.config.PlainHTTPHosts); err != nil {
 			return nil, 0, err
 		}
 	} else if target == nil || !forKey {
@@ -81,7 +56,7 @@ func (s *Source) discover(ctx context.Context) (*url.URL, error) {
 }
 
 func (s *Source) discoverAt(ctx context.Context, raw string) (*url.URL, error) {
-	u, err := parseURL(raw, s.config.PlainHTTPHosts)
+	u, err := outbound.ParseURL(raw, s.config.PlainHTTPHosts)
 	if err != nil {
 		return nil, err
 	}
@@ -91,11 +66,11 @@ func (s *Source) discoverAt(ctx context.Context, raw string) (*url.URL, error) {
 	}
 	jwksURI, err := ParseMetadata(document, s.config.Issuer)
 	if err != nil {
-		return nil, fmt.Errorf("metadata at %s: %w", Shown(raw), err)
+		return nil, fmt.Errorf("metadata at %s: %w", outbound.Shown(raw), err)
 	}
-	set, err := parseURL(jwksURI, s.config.PlainHTTPHosts)
+	set, err := outbound.ParseURL(jwksURI, s.config.PlainHTTPHosts)
 	if err != nil {
-		return nil, fmt.Errorf(`metadata at %s: "jwks_uri": %w`, Shown(raw), err)
+		return nil, fmt.Errorf(`metadata at %s: "jwks_uri": %w`, outbound.Shown(raw), err)
 	}
 	return set, nil
 }
@@ -104,20 +79,20 @@ func (s *Source) discoverAt(ctx context.Context, raw string) (*url.URL, error) {
 type client struct {
 	own        []string // hosts with ports that the operator wrote
 	plainHTTP  []string
-	transports map[reach]http.RoundTripper
+	transports map[outbound.Reach]http.RoundTripper
 }
 
 func newClient(c Config) client {
-	cl := client{plainHTTP: c.PlainHTTPHosts, transports: map[reach]http.RoundTripper{}}
+	cl := client{plainHTTP: c.PlainHTTPHosts, transports: map[outbound.Reach]http.RoundTripper{}}
 	for _, raw := range append([]string{c.URL, c.Issuer}, c.Metadata...) {
 		if u, err := url.Parse(raw); err == nil && u.Hostname() != "" {
-			cl.own = append(cl.own, hostPort(u))
+			cl.own = append(cl.own, outbound.HostPort(u))
 		}
 	}
-	for _, r := range []reach{anywhere, public, loopback} {
+	for _, r := range []outbound.Reach{outbound.Anywhere, outbound.Public, outbound.Loopback} {
 		cl.transports[r] = c.Transport
 		if c.Transport == nil {
-			cl.transports[r] = newTransport(c, r)
+			cl.transports[r] = outbound.NewTransport(outbound.Transport{Reach: r, Roots: c.Roots, Proxy: c.Proxy, Resolver: c.Resolver})
 		}
 	}
 	return cl
@@ -125,18 +100,18 @@ func newClient(c Config) client {
 
 // reachOf returns where a request for u may go. A document that leads back to
 // the very host and port that the operator wrote leads nowhere new.
-func (c client) reachOf(u *url.URL, fromDocument bool) reach {
-	own := !fromDocument || isListed(u, c.plainHTTP)
+func (c client) reachOf(u *url.URL, fromDocument bool) outbound.Reach {
+	own := !fromDocument || outbound.Listed(u, c.plainHTTP)
 	for _, host := range c.own {
-		own = own || host == hostPort(u)
+		own = own || host == outbound.HostPort(u)
 	}
 	switch {
 	case !own:
-		return public
-	case u.Scheme == "http" && !isListed(u, c.plainHTTP):
-		return loopback
+		return outbound.Public
+	case u.Scheme == "http" && !outbound.Listed(u, c.plainHTTP):
+		return outbound.Loopback
 	}
-	return anywhere
+	return outbound.Anywhere
 }
 
 func (c client) get(ctx context.Context, u *url.URL, fromDocument, anew bool) (document []byte, header http.Header, err error) {
@@ -156,7 +131,7 @@ func (c client) get(ctx context.Context, u *url.URL, fromDocument, anew bool) (d
 		if e := (*url.Error)(nil); errors.As(err, &e) {
 			err = e.Err
 		}
-		return nil, nil, fmt.Errorf("fetch %s: %w", Shown(u.String()), err)
+		return nil, nil, fmt.Errorf("fetch %s: %w", outbound.Shown(u.String()), err)
 	}
 	return document, header, nil
 }
@@ -194,62 +169,10 @@ func checkRedirect(request *http.Request, via []*http.Request) error {
 		return fmt.Errorf("redirected more than %d times", maxRedirects)
 	case first.Scheme != "https" || request.URL.Scheme != "https":
 		return errors.New("redirected, which is followed on https only")
-	case hostPort(request.URL) != hostPort(first):
+	case outbound.HostPort(request.URL) != outbound.HostPort(first):
 		return fmt.Errorf("redirected to another host, %.100q", request.URL.Host)
 	case request.URL.User != nil:
 		return errors.New("redirected to a URL with a user name or password")
 	}
 	return nil
-}
-
-// transport connects itself, with its rules of addresses, or leaves that to the
-// proxy, whose address the operator chose.
-type transport struct {
-	reach           reach
-	proxy           func(*http.Request) (*url.URL, error)
-	direct, proxied *http.Transport
-}
-
-func newTransport(c Config, r reach) *transport {
-	t := &transport{reach: r, proxy: c.Proxy}
-	if t.proxy == nil {
-		t.proxy = http.ProxyFromEnvironment
-	}
-	transport := func(r reach, proxy func(*http.Request) (*url.URL, error)) *http.Transport {
-		dialer := &net.Dialer{Resolver: c.Resolver, Control: func(_, address string, _ syscall.RawConn) error {
-			to, err := netip.ParseAddrPort(address)
-			if err != nil {
-				return errors.New("not an internet address")
-			}
-			return r.check(to.Addr())
-		}}
-		return &http.Transport{
-			Proxy:                  proxy,
-			DialContext:            dialer.DialContext,
-			TLSClientConfig:        &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12},
-			MaxResponseHeaderBytes: maxHeader,
-			// A fetch every few minutes is not worth an open connection.
-			DisableKeepAlives: true,
-		}
-	}
-	t.direct, t.proxied = transport(r, nil), transport(anywhere, t.proxy)
-	return t
-}
-
-// RoundTrip implements http.RoundTripper. What a name stands for is known to
-// the proxy alone; an address in the URL itself is checked here.
-func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
-	proxy, err := t.proxy(request)
-	if err != nil {
-		return nil, errors.New("the proxy's URL in the environment is not valid")
-	}
-	if proxy == nil {
-		return t.direct.RoundTrip(request)
-	}
-	if addr, err := netip.ParseAddr(strings.Trim(request.URL.Hostname(), "[]")); err == nil {
-		if err := t.reach.check(addr); err != nil {
-			return nil, err
-		}
-	}
-	return t.proxied.RoundTrip(request)
 }

@@ -14,7 +14,7 @@
 //   - Refetch, for a key that the set lacks: at once, for all that ask at the
 //     same time together, and then not again for a while, so that invented
 //     keys cost the issuer next to nothing;
-//   - no connection to where a document should not lead (see reach).
+//   - no connection to where a document should not lead (see outbound.Reach).
 package keyset
 
 import (

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/mcpauth-go/mcpauth/internal/keyset"
+	"github.com/mcpauth-go/mcpauth/internal/outbound"
 )
 
 // serve returns an https server, and its certificate in a file.
@@ -41,7 +42,7 @@ func serve(t *testing.T, handler http.HandlerFunc) (server *httptest.Server, ca 
 func fetched(t *testing.T, c keyset.Config, ca string) (string, error) {
 	t.Helper()
 	if ca != "" {
-		roots, err := keyset.Roots(ca)
+		roots, err := outbound.Roots(ca)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +185,7 @@ func TestCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, reason := range map[string]string{empty: "no certificate", "/does/not/exist": "no such file"} {
-		_, err := keyset.Roots(path)
+		_, err := outbound.Roots(path)
 		wantError(t, err, reason)
 	}
 }
@@ -351,7 +352,7 @@ func TestMetadataIsReadAgain(t *testing.T) {
 		}
 	})
 	c := discover(server)
-	c.Roots, _ = keyset.Roots(ca)
+	c.Roots, _ = outbound.Roots(ca)
 	a := &accepted{}
 	c = with(c, a)
 	c.Cooldown = 0

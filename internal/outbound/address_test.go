@@ -1,8 +1,7 @@
-package keyset
+package outbound
 
 import (
 	"net/netip"
-	"net/url"
 	"strings"
 	"testing"
 )
@@ -75,7 +74,7 @@ func TestAddresses(t *testing.T) {
 		{"ff02::1", "multicast"},
 	} {
 		addr := netip.MustParseAddr(test.addr)
-		operator, document := anywhere.check(addr), public.check(addr)
+		operator, document := Anywhere.Check(addr), Public.Check(addr)
 		switch {
 		case strings.Contains(test.want, "|"): // a tunnel: never for documents
 			if document == nil {
@@ -90,7 +89,7 @@ func TestAddresses(t *testing.T) {
 				t.Errorf("%s: operator %v, document %v", addr, operator, document)
 			}
 		default:
-			for _, err := range []error{operator, document, loopback.check(addr)} {
+			for _, err := range []error{operator, document, Loopback.Check(addr)} {
 				if err == nil || !strings.Contains(err.Error(), test.want) && !strings.Contains(err.Error(), private) {
 					t.Errorf("%s: %v, want %q", addr, err, test.want)
 				}
@@ -99,43 +98,8 @@ func TestAddresses(t *testing.T) {
 				t.Errorf("%s: operator %v, want %q", addr, operator, test.want)
 			}
 		}
-		if got, want := loopback.check(addr) == nil, addr.Unmap().IsLoopback(); got != want {
+		if got, want := Loopback.Check(addr) == nil, addr.Unmap().IsLoopback(); got != want {
 			t.Errorf("%s for plain http to loopback: %v, want %v", addr, got, want)
-		}
-	}
-}
-
-func TestReachOfURLs(t *testing.T) {
-	c := newClient(Config{
-		Issuer:         "https://public.example/realm",
-		Metadata:       []string{"https://Idp.internal/metadata", "http://localhost:8080/metadata"},
-		PlainHTTPHosts: []string{"keycloak", "127.0.0.1:1"},
-	})
-	for _, test := range []struct {
-		url                string
-		written, fromThere reach // by the operator, by a document
-	}{
-		{"https://any.example/jwks", anywhere, public},
-		{"https://idp.internal/jwks", anywhere, anywhere},
-		{"https://IDP.INTERNAL:443/jwks", anywhere, anywhere},
-		{"https://idp.internal:8443/jwks", anywhere, public},
-		{"https://public.example/jwks", anywhere, anywhere},
-		{"https://keycloak:8443/jwks", anywhere, anywhere},
-		{"http://keycloak/jwks", anywhere, anywhere},
-		{"http://localhost:8080/jwks", loopback, loopback},
-		{"http://localhost:8081/jwks", loopback, public},
-		{"http://127.0.0.1:1/jwks", anywhere, anywhere},
-		{"http://127.0.0.1:2/jwks", loopback, public},
-	} {
-		u, err := url.Parse(test.url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := c.reachOf(u, false); got != test.written {
-			t.Errorf("%s, written by the operator: %d, want %d", u, got, test.written)
-		}
-		if got := c.reachOf(u, true); got != test.fromThere {
-			t.Errorf("%s, from a document: %d, want %d", u, got, test.fromThere)
 		}
 	}
 }
@@ -146,10 +110,10 @@ func FuzzAddress(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		addr, ok := netip.AddrFromSlice(raw)
-		if !ok || public.check(addr) != nil {
+		if !ok || Public.Check(addr) != nil {
 			return
 		}
-		if plain := addr.Unmap(); anywhere.check(addr) != nil || plain.IsPrivate() || plain.IsLoopback() || !plain.IsGlobalUnicast() {
+		if plain := addr.Unmap(); Anywhere.Check(addr) != nil || plain.IsPrivate() || plain.IsLoopback() || !plain.IsGlobalUnicast() {
 			t.Errorf("%s is public", addr)
 		}
 	})

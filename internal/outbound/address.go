@@ -1,4 +1,4 @@
-package keyset
+package outbound
 
 import (
 	"errors"
@@ -6,40 +6,40 @@ import (
 	"net/netip"
 )
 
-// reach says which addresses a request may go to. It is checked when the
+// Reach says which addresses a request may go to. It is checked when the
 // connection is made, with the address that the name has turned out to have:
 // a check of the name would be answered by one DNS record, and the connection
 // by the next.
-type reach int
+type Reach int
 
 const (
-	// anywhere is for what the operator wrote: private networks too. Only
-	// what no identity provider lives on is out: link-local addresses, which
+	// Anywhere is for what the operator wrote: private networks too. Only
+	// what no service for others lives on is out: link-local addresses, which
 	// is where clouds hand out a machine's credentials.
-	anywhere reach = iota
-	// public is for what a document supplied: whoever wrote it must not be
+	Anywhere Reach = iota
+	// Public is for what a document supplied: whoever wrote it must not be
 	// able to make this server look into its own network.
-	public
-	// loopback is for plain http to a loopback name, which otherwise might be
+	Public
+	// Loopback is for plain http to a loopback name, which otherwise might be
 	// resolved to some other machine.
-	loopback
+	Loopback
 )
 
-// ErrNotPublic is in the error of a URL that a document leads to, and that is
-// for the operator only to write.
-var ErrNotPublic = errors.New("not public, and the URL comes from a document")
+// ErrNotPublic is in the error of a request that may reach public addresses only.
+var ErrNotPublic = errors.New("not public")
 
-func (r reach) check(addr netip.Addr) error {
+// Check says why a connection must not go to addr.
+func (r Reach) Check(addr netip.Addr) error {
 	addr = addr.WithZone("").Unmap()
 	for _, a := range append(embedded(addr), addr) {
 		if why := never(a); why != "" {
 			return fmt.Errorf("address %s is %s", addr, why)
 		}
-		if r == public && !isPublic(a) {
+		if r == Public && !isPublic(a) {
 			return fmt.Errorf("address %s is %w", addr, ErrNotPublic)
 		}
 	}
-	if r == loopback && !addr.IsLoopback() {
+	if r == Loopback && !addr.IsLoopback() {
 		return fmt.Errorf("address %s is not loopback, and the URL is plain http", addr)
 	}
 	return nil
@@ -55,7 +55,7 @@ var metadataServers = []netip.Addr{
 	netip.MustParseAddr("fd20:ce::254"),    // Google Cloud
 }
 
-// never says why no key set comes from addr.
+// never says why nothing comes from addr.
 func never(addr netip.Addr) string {
 	switch {
 	case addr.IsLinkLocalUnicast():

@@ -12,6 +12,17 @@ type Credential struct {
 	Token Secret
 	// Expiry is when it ends; the zero time means that this is not known.
 	Expiry time.Time
+	// OnRejected is how a resolver learns of Rejected. It may be nil.
+	OnRejected func(*Credential)
+}
+
+// Rejected says that the resource does not take the credential (as with a 401),
+// though it should: the resolver then looks for a newer one, for the next
+// request. It returns at once, and may be called for nil and again.
+func (c *Credential) Rejected() {
+	if c != nil && c.OnRejected != nil {
+		c.OnRejected(c)
+	}
 }
 
 // Equal reports whether c and other are the same secret. Nil, which stands for

@@ -57,3 +57,14 @@ func TestCredentialInContext(t *testing.T) {
 		t.Errorf("CredentialFrom = %v, want none", got)
 	}
 }
+
+func TestRejectedReachesTheResolver(t *testing.T) {
+	var told []*mcpauth.Credential
+	c := &mcpauth.Credential{Token: mcpauth.NewSecret(canary), OnRejected: func(c *mcpauth.Credential) { told = append(told, c) }}
+	c.Rejected()
+	if len(told) != 1 || told[0] != c {
+		t.Errorf("told of %v", told)
+	}
+	(*mcpauth.Credential)(nil).Rejected()
+	(&mcpauth.Credential{}).Rejected()
+}

@@ -127,11 +127,20 @@ func wrapped(b *testing.B, stage int) *gateway.Gateway {
 	return g
 }
 
+// meta is what every request of the modern version has in its params.
+const meta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"` + modern + `","io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}`
+
+func listTools(token string) *http.Request {
+	r := post(modern, "", token, `{"jsonrpc":"2.0","id":0,"method":"tools/list","params":{`+meta+`}}`)
+	r.Header.Set("Mcp-Method", "tools/list")
+	return r
+}
+
 // request returns what a client sends to call the tool.
 func request(version, session, token string) *http.Request {
 	params := `"name":"echo","arguments":{"text":"hello"}`
 	if version == modern {
-		params += `,"_meta":{"io.modelcontextprotocol/protocolVersion":"` + modern + `","io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}`
+		params += "," + meta
 	}
 	r := post(version, session, token, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{`+params+`}}`)
 	if version == modern {
@@ -158,9 +167,11 @@ func post(version, session, token, body string) *http.Request {
 	return r
 }
 
-// open opens a session where there are any.
+// open opens a session where there are any, and else asks for the tools, as
+// clients do before they call one.
 func open(h http.Handler, version, token string) string {
 	if version == modern {
+		h.ServeHTTP(httptest.NewRecorder(), listTools(token))
 		return ""
 	}
 	w := httptest.NewRecorder()

@@ -173,7 +173,7 @@ func TestEveryDecisionIsWrittenDown(t *testing.T) {
 		{"a token for an origin", gatewaytest.Request{Token: alice, Body: call, Header: headers{"Origin": {"https://" + alice}}}, 403, refused, "forbidden_origin", "", "", "", "[redacted]"},
 		{"a token for a host", gatewaytest.Request{Token: alice, Body: call, Header: headers{"Host": {alice}}}, 403, refused, "forbidden_host", "", "", "", "[redacted]"},
 		{"a token for a tool", gatewaytest.ModernCall(alice, 7, alice, "{}"), 400, failed, "", "alice", "tools/call", "[redacted]", ""},
-		{"a token for a method", in(session, gatewaytest.Message(7, alice, "")), 400, failed, "", "alice", "[redacted]", "", ""},
+		{"a token for a method", in(session, gatewaytest.Message(7, alice, "")), 200, failed, "", "alice", "[redacted]", "", ""},
 		{"a token for a URI", in(session, gatewaytest.Message(7, "resources/read", `{"uri":"notes://secret?t=`+alice+`"}`)), 403, refused, "insufficient_scope", "alice", "resources/read", "notes://secret?t=[redacted]", ""},
 		{"a token for a version", gatewaytest.Request{Token: alice, Session: session, Version: alice, Body: call}, 400, failed, "", "alice", "tools/call", "whoami", ""},
 		{"a token for a proxy's words", gatewaytest.Request{Body: call, Header: headers{"X-Request-Id": {alice[:60]}, "X-Forwarded-For": {alice}, "Traceparent": {alice}}}, 401, refused, "missing_credential", "", "", "", ""},

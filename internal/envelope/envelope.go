@@ -23,6 +23,9 @@ type Message struct {
 	Method  string // "" in a response
 	ID      []byte // as it was sent; nil in a notification. A part of the body
 	Version string // of "_meta", "" where there is none
+	JSONRPC bool   // "jsonrpc" is "2.0"
+	Params  []byte // as they were sent; nil where there are none. A part of the body
+	Raw     []byte // all of it. A part of the body
 
 	// What the params name, whether or not the method takes them.
 	Name string   // "name"
@@ -70,6 +73,7 @@ func Parse(body []byte) ([]Message, error) {
 }
 
 func parseOne(data []byte) (m Message, err error) {
+	m.Raw = data
 	err = strictjson.Object(data, func(name, value []byte) error {
 		switch string(name) {
 		case "id":
@@ -83,7 +87,11 @@ func parseOne(data []byte) (m Message, err error) {
 			}
 			m.Method = string(method)
 		case "params":
+			m.Params = value
 			return within(value, m.param)
+		case "jsonrpc":
+			text, ok := strictjson.String(value)
+			m.JSONRPC = ok && string(text) == "2.0"
 		}
 		return nil
 	})

@@ -1,6 +1,7 @@
 package envelope_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
@@ -60,6 +61,9 @@ func TestParse(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := envelope.Parse([]byte(test.body))
+			for i := range got { // what is handed on is compared by FuzzEnvelope
+				got[i].JSONRPC, got[i].Params, got[i].Raw = false, nil, nil
+			}
 			if err != nil || !reflect.DeepEqual(got, test.want) {
 				t.Errorf("Parse = %v, %v; want %v", got, err, test.want)
 			}
@@ -163,6 +167,7 @@ func FuzzEnvelope(f *testing.F) {
 		}
 		for i, element := range elements {
 			want, err := standard(element)
+			got[i].Raw = bytes.TrimSpace(got[i].Raw)
 			if err != nil || !reflect.DeepEqual(got[i], want) {
 				t.Fatalf("%q is read as %+v; encoding/json: %+v, %v", element, got[i], want, err)
 			}
@@ -191,6 +196,11 @@ func standard(data []byte) (m envelope.Message, err error) {
 			return m, fmt.Errorf("method: %w", err)
 		}
 	}
+	m.Raw = bytes.TrimSpace(data)
+	m.Params = message["params"]
+	var version any
+	json.Unmarshal(message["jsonrpc"], &version)
+	m.JSONRPC = version == "2.0"
 	if id, ok := message["id"]; ok && string(id) != "null" {
 		m.ID = id
 	}

@@ -93,7 +93,7 @@ func TestEraOfARequest(t *testing.T) {
 		{"legacy: in a session", gatewaytest.Request{Version: legacy, Session: session, Body: call}, 200, `"owner\":\"alice\"`},
 		{"legacy: in a session, without header", gatewaytest.Request{Session: session, Body: call}, 200, `"owner\":\"alice\"`},
 		{"legacy: a version that never was", gatewaytest.Request{Version: "1999-01-01", Session: session, Body: call}, 400, "Unsupported protocol version"},
-		{"legacy: _meta in a session", gatewaytest.Request{Session: session, Body: modernCall}, 400, "is not supported by this server"},
+		{"legacy: _meta in a session", gatewaytest.Request{Session: session, Body: modernCall}, 400, "sessions are for protocol versions before"},
 		{"legacy: no session and not initialize", gatewaytest.Request{Version: legacy, Body: call}, 400, "the Mcp-Session-Id header is required"},
 		{"legacy: a version that never was, without session", gatewaytest.Request{Version: "1999-01-01", Body: call}, 400, "Unsupported protocol version"},
 		{"legacy: GET without session", gatewaytest.Request{Method: "GET", Version: legacy}, 400, "the Mcp-Session-Id header is required"},

@@ -1,13 +1,22 @@
 package inproc
 
-import "github.com/modelcontextprotocol/go-sdk/mcp"
-
 // Replay is the store of what streams have sent, for tests.
 type Replay struct{ all *replay }
 
 func NewReplay(maxBytes int) Replay { return Replay{newReplay(maxBytes)} }
 
-func (r Replay) Session() mcp.EventStore { return r.all.session() }
+// SessionReplay is what of one session is kept.
+type SessionReplay struct{ of *sessionReplay }
+
+func (r Replay) Session() SessionReplay { return SessionReplay{r.all.session()} }
+
+func (s SessionReplay) Open(stream string)                      { s.of.open(stream) }
+func (s SessionReplay) Append(stream string, data []byte) error { return s.of.append(stream, data) }
+func (s SessionReplay) After(stream string, index int) ([][]byte, error) {
+	return s.of.after(stream, index)
+}
+func (s SessionReplay) Deliver(stream string) { s.of.deliver(stream) }
+func (s SessionReplay) Close()                { s.of.close() }
 
 // Size returns the bytes that are counted, and those that are really there.
 func (r Replay) Size() (counted, real int) {
@@ -26,7 +35,3 @@ func (r Replay) Size() (counted, real int) {
 
 // ReplaySize is Size of an Upstream's.
 func (u *Upstream) ReplaySize() (counted, real int) { return Replay{u.replay}.Size() }
-
-// Delivered notes that the client has stayed with a stream of session, a
-// Replay's, to its end.
-func Delivered(session mcp.EventStore, stream string) { session.(*sessionReplay).deliver(stream) }

@@ -94,7 +94,7 @@ type Limits struct {
 type Upstream struct {
 	config   Config
 	identify func(http.Handler) http.Handler
-	requests http.Handler // from 2026-07-28 on; sessions have a handler each
+	requests http.HandlerFunc // the SDK's, from 2026-07-28 on
 	owners   owners
 	pool     *pool
 	replay   *replay
@@ -117,17 +117,20 @@ func New(c Config) *Upstream {
 		AllowMissingExpiration: true,
 		ClockSkew:              24 * time.Hour, // expiry has been judged, with our leeway
 	})
-	u.requests = u.handler(&mcp.StreamableHTTPOptions{Stateless: true, PropagateRequestCancellation: true})
+	u.requests = u.identified(mcp.NewStreamableHTTPHandler(serverOf, &mcp.StreamableHTTPOptions{
+		Stateless: true, PropagateRequestCancellation: true,
+		DisableLocalhostProtection: true, // the gateway has checked Host
+		MaxRequestBodyBytes:        c.MaxBodyBytes,
+	}).ServeHTTP)
 	u.stopping, u.stop = context.WithCancel(context.Background())
 	u.spawn(u.sweep)
 	return u
 }
 
-// handler returns a handler of the SDK.
-func (u *Upstream) handler(options *mcp.StreamableHTTPOptions) http.Handler {
-	options.DisableLocalhostProtection = true // the gateway has checked Host
-	options.MaxRequestBodyBytes = u.config.MaxBodyBytes
-	return u.identify(mcp.NewStreamableHTTPHandler(serverOf, options))
+// identified returns handler for requests whose context tells the SDK's way who
+// the user is (auth.TokenInfoFromContext).
+func (u *Upstream) identified(handler http.HandlerFunc) http.HandlerFunc {
+	return u.identify(handler).ServeHTTP
 }
 
 // spawn runs f in a goroutine that Shutdown waits for.
@@ -185,7 +188,7 @@ func (u *Upstream) Serve(w http.ResponseWriter, r *http.Request, messages []enve
 	// it turns the scheme into.
 	r.Header["Authorization"] = []string{"bearer verified"}
 	stream := IsStream(r, messages)
-	var serve func(http.ResponseWriter, *http.Request, *user, bool)
+	var serve func(http.ResponseWriter, *http.Request, *user, []envelope.Message, bool)
 	switch version := r.Header.Get(versionHeader); {
 	case version != "" && version < modernVersion && !slices.Contains(legacyVersions, version):
 		envelope.WriteError(w, http.StatusBadRequest, nil, envelope.CodeInvalidRequest,
@@ -218,19 +221,19 @@ func (u *Upstream) Serve(w http.ResponseWriter, r *http.Request, messages []enve
 	if serve == nil {
 		return
 	}
-	u.serveUser(w, r, id, stream, serve)
+	u.serveUser(w, r, id, stream, func(w http.ResponseWriter, r *http.Request, owner *user) { serve(w, r, owner, messages, stream) })
 }
 
 // serveUser calls serve with the user, who is counted as having a request in
 // progress.
-func (u *Upstream) serveUser(w http.ResponseWriter, r *http.Request, id *mcpauth.Identity, stream bool, serve func(http.ResponseWriter, *http.Request, *user, bool)) {
+func (u *Upstream) serveUser(w http.ResponseWriter, r *http.Request, id *mcpauth.Identity, stream bool, serve func(http.ResponseWriter, *http.Request, *user)) {
 	owner, err := u.pool.enter(id.Principal(), stream)
 	if err != nil {
 		u.config.Refuse(w, r, err)
 		return
 	}
 	defer u.pool.leave(owner, stream)
-	serve(w, r, owner, stream)
+	serve(w, r, owner)
 }
 
 // accepts reports whether the client takes both forms of an answer, as the
@@ -248,7 +251,7 @@ func accepts(r *http.Request) bool {
 	return json && stream
 }
 
-func (u *Upstream) serveRequest(w http.ResponseWriter, r *http.Request, owner *user, stream bool) {
+func (u *Upstream) serveRequest(w http.ResponseWriter, r *http.Request, owner *user, messages []envelope.Message, stream bool) {
 	var in *instance
 	var err error
 	if u.config.Requests == PerRequest {
@@ -262,7 +265,11 @@ func (u *Upstream) serveRequest(w http.ResponseWriter, r *http.Request, owner *u
 		u.config.Refuse(w, r, err)
 		return
 	}
-	u.serve(u.requests, w, r, &serving{in: in}, &owner.entitlement, stream)
+	handler := u.requests
+	if in.plain(r, messages) {
+		handler = u.identified(func(w http.ResponseWriter, r *http.Request) { u.exchange(w, r, in, &messages[0]) })
+	}
+	u.serve(handler, w, r, &serving{in: in}, &owner.entitlement, stream)
 }
 
 // lease returns the server that owner's requests share.
@@ -277,7 +284,6 @@ func (u *Upstream) lease(r *http.Request, owner *user) (*instance, error) {
 type serving struct {
 	in      *instance
 	session *session // nil outside of sessions
-	stream  string   // that the SDK has opened to answer the request; "" for none
 }
 
 type servingKey struct{}
@@ -297,7 +303,7 @@ func (s *serving) inSession() *session {
 
 // serve has handler answer a request. A stream lasts no longer than the
 // credentials of its user.
-func (u *Upstream) serve(handler http.Handler, w http.ResponseWriter, r *http.Request, to *serving, entitled *entitlement, stream bool) {
+func (u *Upstream) serve(handler http.HandlerFunc, w http.ResponseWriter, r *http.Request, to *serving, entitled *entitlement, stream bool) {
 	ctx := context.WithValue(r.Context(), servingKey{}, to)
 	id := mcpauth.FromContext(ctx)
 	entitled.present(id)
@@ -306,7 +312,7 @@ func (u *Upstream) serve(handler http.Handler, w http.ResponseWriter, r *http.Re
 		ctx, cancel = entitled.while(ctx, id, u.lend)
 		defer cancel()
 	}
-	handler.ServeHTTP(w, r.WithContext(ctx))
+	handler(w, r.WithContext(ctx))
 }
 
 // serverOf answers the SDK, which asks several times for each request.

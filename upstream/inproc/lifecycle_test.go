@@ -411,29 +411,3 @@ func TestClientLeavesDuringInitialize(t *testing.T) {
 		b.wants(t, "in the end", nothing, 1)
 	})
 }
-
-// Ids of sessions are the author's to choose. One that is in use already must
-// not cost an instance, nor reach the session that has it.
-func TestSessionIDInUse(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := &bench{}
-		b.Upstream = inproc.New(inproc.Config{
-			Factory: func(context.Context, inproc.Call) (inproc.Instance, error) {
-				return inproc.Instance{
-					Server: mcp.NewServer(&mcp.Implementation{Name: "test"}, &mcp.ServerOptions{GetSessionID: func() string { return "same" }}),
-					Close:  func(context.Context) error { b.closes.Add(1); return nil },
-				}, nil
-			},
-			Sessions: inproc.PerSession, Requests: inproc.PerUser, Limits: limits,
-			FactoryTimeout: time.Minute, CallTimeout: 10 * time.Hour, MaxBodyBytes: 1 << 20, Refuse: refuse, Refused: refused, Logger: discard,
-		})
-		b.open(t)
-		second := b.ask(t.Context(), "POST", "", "", gatewaytest.Initialize(gatewaytest.Legacy))
-		if !strings.Contains(second.Body.String(), `"error"`) {
-			t.Errorf("the second session of the same id: %d %s", second.Code, second.Body)
-		}
-		b.wants(t, "after that", oneSession, 1)
-		b.end(t)
-		b.wants(t, "in the end", nothing, 2)
-	})
-}

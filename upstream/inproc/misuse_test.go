@@ -72,22 +72,27 @@ func TestNoServerForARequestThatCannotBeServed(t *testing.T) {
 	}
 }
 
-// Ids that an author chose badly cost the second user a session, and the first
-// one nothing.
-func TestTwoSessionsOfOneID(t *testing.T) {
-	s := gatewaytest.Start(t, gateway.Config{Factory: func(context.Context, gateway.Call) (gateway.Instance, error) {
-		server := mcp.NewServer(&mcp.Implementation{Name: "test"}, &mcp.ServerOptions{GetSessionID: func() string { return "same" }})
-		gatewaytest.AddTool(server, "hello", func(context.Context, *mcp.CallToolRequest) (string, error) { return "hello", nil })
-		return gateway.Instance{Server: server}, nil
-	}})
-	alice, bob := s.Token(t, "alice"), s.Token(t, "bob")
-	session := s.Open(t, alice, gatewaytest.Legacy)
-	hello := gatewaytest.Request{Token: alice, Session: session, Version: gatewaytest.Legacy, Body: gatewaytest.CallTool(1, "hello", "{}")}
-	if got := s.Do(t, gatewaytest.Request{Token: bob, Body: gatewaytest.Initialize(gatewaytest.Legacy)}); !strings.Contains(got.Body, "this session id is in use") {
-		t.Errorf("bob opens a session of the same id: %d %s", got.Status, got.Body)
-	}
-	if got := s.Do(t, hello); got.Status != http.StatusOK || got.Text() != "hello" {
-		t.Errorf("alice, after bob: %d %s", got.Status, got.Body)
+// Sessions have ids of ours: those of an author might be the same for two users,
+// or be guessed.
+func TestSessionIDsAreNotTheAuthors(t *testing.T) {
+	for _, own := range []string{"", "same"} {
+		s := gatewaytest.Start(t, gateway.Config{Factory: func(context.Context, gateway.Call) (gateway.Instance, error) {
+			server := mcp.NewServer(&mcp.Implementation{Name: "test"}, &mcp.ServerOptions{GetSessionID: func() string { return own }})
+			gatewaytest.AddTool(server, "hello", func(context.Context, *mcp.CallToolRequest) (string, error) { return "hello", nil })
+			return gateway.Instance{Server: server}, nil
+		}})
+		seen := map[string]bool{own: true}
+		for _, token := range []string{s.Token(t, "alice"), s.Token(t, "alice"), s.Token(t, "bob")} {
+			session := s.Open(t, token, gatewaytest.Legacy)
+			if seen[session] {
+				t.Errorf("session id %q", session)
+			}
+			seen[session] = true
+			hello := gatewaytest.Request{Token: token, Session: session, Version: gatewaytest.Legacy, Body: gatewaytest.CallTool(1, "hello", "{}")}
+			if got := s.Do(t, hello); got.Status != http.StatusOK || got.Text() != "hello" {
+				t.Errorf("in session %q: %d %s", session, got.Status, got.Body)
+			}
+		}
 	}
 }
 
@@ -245,18 +250,6 @@ func TestInstanceOutlivesTheCallsOfARefusedSession(t *testing.T) {
 		b.wants(t, "after the call", nothing, 1)
 		b.end(t)
 	})
-}
-
-func TestServerWithoutSessionIDs(t *testing.T) {
-	s := gatewaytest.Start(t, gateway.Config{Factory: func(context.Context, gateway.Call) (gateway.Instance, error) {
-		return gateway.Instance{Server: mcp.NewServer(&mcp.Implementation{Name: "test"}, &mcp.ServerOptions{GetSessionID: func() string { return "" }})}, nil
-	}})
-	if got := s.Do(t, gatewaytest.Request{Token: s.Token(t, "alice"), Body: gatewaytest.Initialize(gatewaytest.Legacy)}); !strings.Contains(got.Body, "hands out no session ids") {
-		t.Errorf("initialize: %d %s", got.Status, got.Body)
-	}
-	if !strings.Contains(s.Log.String(), "ServerOptions.GetSessionID") {
-		t.Errorf("the log does not say why: %s", s.Log)
-	}
 }
 
 // addWait adds a tool that says when it has begun and waits to go on.

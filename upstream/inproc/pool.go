@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"context"
 	"errors"
-	"net/http"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -54,6 +53,7 @@ type instance struct {
 	credential *mcpauth.Credential // that it was made with
 	born       time.Time
 	told       atomic.Pointer[told] // what the SDK was last told of the user; not guarded
+	tools      toolbox              // not guarded either
 
 	calls     int                   // requests in progress outside of sessions
 	sessions  map[*session]struct{} // those it serves
@@ -64,14 +64,13 @@ type instance struct {
 
 // session is one of protocol versions up to 2025-11-25.
 type session struct {
-	owner   *user
-	in      *instance
-	handler http.Handler    // answers its requests; nil on the HTTP+SSE transport
-	replay  *sessionReplay  // nil where streams cannot be resumed
-	sse     *sse            // nil but on that
-	opened  chan struct{}   // closed once the request that opens it is answered
-	ending  context.Context // done when the client ends the session
-	endNow  context.CancelFunc
+	owner *user
+	in    *instance
+	// One of these is its connection.
+	streamable *streamable
+	sse        *sse
+	ending     context.Context // done when the client ends the session
+	endNow     context.CancelFunc
 	entitlement
 	presented atomic.Pointer[mcpauth.Identity] // by the last request
 
@@ -416,7 +415,7 @@ func (p *pool) rise(u *user) {
 // newSession returns a session of u on in, which is in use by the caller and
 // then by the session instead.
 func (p *pool) newSession(u *user, in *instance) *session {
-	s := &session{owner: u, in: in, opened: make(chan struct{}), calls: 1, idleSince: time.Now()}
+	s := &session{owner: u, in: in, calls: 1, idleSince: time.Now()}
 	s.ending, s.endNow = context.WithCancel(context.Background())
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -428,26 +427,23 @@ func (p *pool) newSession(u *user, in *instance) *session {
 	return s
 }
 
-// bind ties s to the SDK's session and makes it known by the id. It fails for a
-// session on its way out. known reports whether there is something to unbind,
-// as there is not when bound is the session's already.
-func (p *pool) bind(s *session, bound *mcp.ServerSession, id string) (known bool, err error) {
+// bind ties s to the SDK's session and makes it known by the id.
+func (p *pool) bind(s *session, bound *mcp.ServerSession, id string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case s.bound == bound:
-		return false, nil
-	case s.gone || s.bound != nil:
-		return false, errors.New("the client has left")
-	case p.closed:
-		err = errClosed
-	case p.sessions[id] != nil:
-		err = errors.New("this session id is in use")
-	default:
-		p.sessions[id] = s
-	}
 	s.bound = bound
-	return true, err
+	if p.closed {
+		return errClosed
+	}
+	p.sessions[id] = s
+	return nil
+}
+
+// fail ends a session that has not been opened after all.
+func (p *pool) fail(s *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.end(s)
 }
 
 // abandon marks a session to which nothing has been bound as on its way out,
@@ -496,7 +492,7 @@ func (p *pool) done(s *session) {
 }
 
 // end ends a session that is bound. What belongs to it follows once it has
-// ended: see Upstream.bind.
+// ended: see Upstream.connect.
 func (p *pool) end(s *session) {
 	if !s.gone {
 		s.gone = true

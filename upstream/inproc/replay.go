@@ -1,8 +1,6 @@
 package inproc
 
 import (
-	"context"
-	"iter"
 	"slices"
 	"sync"
 
@@ -51,7 +49,7 @@ func (r *replay) session() *sessionReplay {
 	return &sessionReplay{all: r, streams: map[string]*sent{}}
 }
 
-// sessionReplay implements mcp.EventStore. The mutex of all guards it.
+// sessionReplay is what of one session is kept. The mutex of all guards it.
 type sessionReplay struct {
 	all       *replay
 	streams   map[string]*sent
@@ -78,33 +76,31 @@ func (s *sessionReplay) deliver(stream string) {
 	}
 }
 
-func (s *sessionReplay) Open(ctx context.Context, _, stream string) error {
-	if to := servingFrom(ctx); to != nil {
-		to.stream = stream
-	}
+// open begins a stream, unless it is there.
+func (s *sessionReplay) open(stream string) {
 	s.all.mu.Lock()
 	defer s.all.mu.Unlock()
-	if s.closed || s.streams[stream] != nil {
-		return nil
+	if !s.closed && s.streams[stream] == nil {
+		s.begin(stream)
 	}
-	s.open(stream)
-	return nil
 }
 
-func (s *sessionReplay) open(stream string) {
+func (s *sessionReplay) begin(stream string) {
 	one := &sent{store: s, stream: stream}
 	s.streams[stream] = one
 	s.all.grow(one, streamOverhead)
 	s.all.keep(one)
 }
 
-func (s *sessionReplay) Append(_ context.Context, _, stream string, data []byte) error {
+// append adds an event to a stream. The error, mcp.ErrEventsPurged, says that it
+// could not be kept.
+func (s *sessionReplay) append(stream string, data []byte) error {
 	s.all.mu.Lock()
 	defer s.all.mu.Unlock()
 	one := s.streams[stream]
 	if one == nil {
 		// Let go of earlier, as a whole: its events could not be counted any
-		// more. The SDK makes an error of it unless the client is listening.
+		// more.
 		return mcp.ErrEventsPurged
 	}
 	one.events = append(one.events, data)
@@ -137,46 +133,33 @@ func (r *replay) keep(one *sent) {
 	}
 }
 
-func (s *sessionReplay) After(_ context.Context, _, stream string, index int) iter.Seq2[[]byte, error] {
+// after returns the events of a stream that follow that of an index. For -1, it
+// begins the stream anew, with what is left of it as its first events.
+func (s *sessionReplay) after(stream string, index int) ([][]byte, error) {
 	s.all.mu.Lock()
 	defer s.all.mu.Unlock()
 	one := s.streams[stream]
-	var events [][]byte
-	var err error
 	switch {
+	case index < 0 && one != nil:
+		one.first = 0
+		return slices.Clone(one.events), nil
 	case index < 0:
-		// A stream that is opened anew: what is left will do. The SDK counts it
-		// from zero.
-		if one != nil {
-			one.first = 0
-			events = slices.Clone(one.events)
-		} else if !s.closed {
-			s.open(stream)
+		if !s.closed {
+			s.begin(stream)
 		}
+		return nil, nil
 	case one == nil || index+1 < one.first || index+1-one.first > len(one.events):
-		err = mcp.ErrEventsPurged // or never sent: further events could not be counted
-	default:
-		events = slices.Clone(one.events[index+1-one.first:])
+		return nil, mcp.ErrEventsPurged // or never sent: further events could not be counted
 	}
-	return func(yield func([]byte, error) bool) {
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		for _, event := range events {
-			if !yield(event, nil) {
-				return
-			}
-		}
-	}
+	return slices.Clone(one.events[index+1-one.first:]), nil
 }
 
-func (s *sessionReplay) SessionClosed(context.Context, string) error {
+// close lets go of all.
+func (s *sessionReplay) close() {
 	s.all.mu.Lock()
 	defer s.all.mu.Unlock()
 	for _, one := range s.streams {
 		s.all.streams.Remove(one)
 	}
 	s.closed = true
-	return nil
 }

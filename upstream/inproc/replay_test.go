@@ -290,14 +290,12 @@ func TestReplayIsBounded(t *testing.T) {
 	})
 }
 
-func after(store mcp.EventStore, stream string, index int) (events []string, err error) {
-	for data, err := range store.After(context.Background(), "", stream, index) {
-		if err != nil {
-			return nil, err
-		}
+func after(store inproc.SessionReplay, stream string, index int) (events []string, err error) {
+	kept, err := store.After(stream, index)
+	for _, data := range kept {
 		events = append(events, string(data))
 	}
-	return events, nil
+	return events, err
 }
 
 // FuzzReplay plays what streams may do against a model that forgets nothing:
@@ -320,12 +318,11 @@ func FuzzReplay(f *testing.F) {
 		}
 		bound := int(ops[0]) * 40
 		all := inproc.NewReplay(bound)
-		ctx := context.Background()
 		type key struct {
 			session int
 			stream  string
 		}
-		stores := make([]mcp.EventStore, 3)
+		stores := make([]inproc.SessionReplay, 3)
 		model := map[key][]string{} // of streams that have been opened
 		reset := func(n int) {
 			stores[n] = all.Session()
@@ -337,9 +334,6 @@ func FuzzReplay(f *testing.F) {
 		}
 		for n := range stores {
 			reset(n)
-			if stores[n] == nil {
-				return // no replay
-			}
 		}
 		for i := 1; i+2 < len(ops); i += 3 {
 			k := key{int(ops[i+1]) % 3, []string{"", "a", "b"}[ops[i+1]/3%3]}
@@ -347,10 +341,10 @@ func FuzzReplay(f *testing.F) {
 			switch ops[i] % 8 {
 			default: // append
 				if _, open := model[k]; !open {
-					store.Open(ctx, "", k.stream)
+					store.Open(k.stream)
 				}
 				event := fmt.Sprint(i, strings.Repeat("x", int(ops[i+2])))
-				err := store.Append(ctx, "", k.stream, []byte(event))
+				err := store.Append(k.stream, []byte(event))
 				model[k] = append(events, event)
 				if err != nil || len(events) == 0 {
 					break
@@ -369,10 +363,10 @@ func FuzzReplay(f *testing.F) {
 				}
 			case 7: // a new GET, or the end of the session
 				if ops[i+2] < 64 {
-					if store.SessionClosed(ctx, ""); store.Append(ctx, "", k.stream, []byte("late")) == nil {
+					if store.Close(); store.Append(k.stream, []byte("late")) == nil {
 						t.Fatal("a closed session takes events")
 					}
-					store.Open(ctx, "", "late")
+					store.Open("late")
 					after(store, "late", -1)
 					reset(k.session)
 					break
@@ -391,7 +385,7 @@ func FuzzReplay(f *testing.F) {
 			}
 		}
 		for n := range stores {
-			stores[n].SessionClosed(ctx, "")
+			stores[n].Close()
 		}
 		if counted, real := all.Size(); counted != 0 || real != 0 {
 			t.Fatalf("in the end, %d bytes are counted and %d are there", counted, real)
@@ -403,13 +397,12 @@ func FuzzReplay(f *testing.F) {
 func TestForgottenStreamBeginsAnew(t *testing.T) {
 	all := inproc.NewReplay(2000)
 	store, other := all.Session(), all.Session()
-	ctx := context.Background()
-	store.Open(ctx, "", "")
-	store.Append(ctx, "", "", []byte("before"))
+	store.Open("")
+	store.Append("", []byte("before"))
 	for i := range 10 {
-		other.Open(ctx, "", strconv.Itoa(i))
+		other.Open(strconv.Itoa(i))
 	}
-	if err := store.Append(ctx, "", "", []byte("lost")); !errors.Is(err, mcp.ErrEventsPurged) {
+	if err := store.Append("", []byte("lost")); !errors.Is(err, mcp.ErrEventsPurged) {
 		t.Errorf("what cannot be kept: %v", err)
 	}
 	if got, err := after(store, "", 0); !errors.Is(err, mcp.ErrEventsPurged) {
@@ -419,7 +412,7 @@ func TestForgottenStreamBeginsAnew(t *testing.T) {
 		t.Errorf("anew: %q, %v", got, err)
 	}
 	for _, event := range []string{"one", "two"} {
-		if err := store.Append(ctx, "", "", []byte(event)); err != nil {
+		if err := store.Append("", []byte(event)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -433,27 +426,24 @@ func TestForgottenStreamBeginsAnew(t *testing.T) {
 func TestDeliveredStreamsAreLetGo(t *testing.T) {
 	store := inproc.NewReplay(1 << 20)
 	session, other := store.Session(), store.Session()
-	begin := func(in mcp.EventStore, stream string) {
+	begin := func(in inproc.SessionReplay, stream string) {
 		t.Helper()
-		if err := errors.Join(in.Open(t.Context(), "", stream), in.Append(t.Context(), "", stream, []byte(stream))); err != nil {
+		in.Open(stream)
+		if err := in.Append(stream, []byte(stream)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	kept := func(in mcp.EventStore, stream string) bool {
-		for _, err := range in.After(t.Context(), "", stream, 0) {
-			if err != nil {
-				return false
-			}
-		}
-		return true
+	kept := func(in inproc.SessionReplay, stream string) bool {
+		_, err := in.After(stream, 0)
+		return err == nil
 	}
 	begin(session, "broken")
 	begin(other, "of another session")
-	inproc.Delivered(other, "of another session")
+	other.Deliver("of another session")
 	for i := range 20 {
 		stream := strconv.Itoa(i)
 		begin(session, stream)
-		inproc.Delivered(session, stream)
+		session.Deliver(stream)
 	}
 	for i := range 20 {
 		if got, want := kept(session, strconv.Itoa(i)), i >= 4; got != want {

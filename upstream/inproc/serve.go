@@ -30,12 +30,7 @@ type told struct {
 // tokenInfo tells the SDK who the user is. It is the one thing of a request
 // that reaches each handler of a session.
 func tokenInfo(ctx context.Context, _ string, _ *http.Request) (*auth.TokenInfo, error) {
-	to := servingFrom(ctx)
-	info := to.in.tell(mcpauth.FromContext(ctx))
-	if to.session != nil {
-		info = carrying(ctx, info)
-	}
-	return info, nil
+	return servingFrom(ctx).in.tell(mcpauth.FromContext(ctx)), nil
 }
 
 // tell returns what the SDK is told of id.
@@ -113,9 +108,6 @@ func (u *Upstream) onBehalfOf(principal string) mcp.Middleware {
 			if reason := failure(result, err); reason != "" && u.config.Failed != nil {
 				u.config.Failed(ctx, reason)
 			}
-			if method == "initialize" {
-				err = u.bind(ctx, req, err)
-			}
 			if err != nil {
 				return nil, err // a nil result within the interface would not do
 			}
@@ -133,13 +125,17 @@ func failure(result mcp.Result, err error) string {
 	case rpc != nil && rpc.Code == envelope.CodeTimeout:
 		return rpc.Message
 	case rpc != nil:
-		return fmt.Sprintf("the server answers with error %d", rpc.Code)
+		return answeredWith(rpc)
 	case err != nil:
 		return "the server answers with an error"
 	case ok && tool.IsError:
 		return "the tool says that it has failed"
 	}
 	return ""
+}
+
+func answeredWith(e *jsonrpc.Error) string {
+	return fmt.Sprintf("the server answers with error %d", e.Code)
 }
 
 // call calls next, which has its time.
@@ -232,6 +228,12 @@ func (u *Upstream) safely(ctx context.Context, next mcp.MethodHandler, method st
 	}()
 	if result, err = next(ctx, method, req); err != nil {
 		return nil, err
+	}
+	if list, ok := result.(*mcp.ListToolsResult); ok {
+		if to := servingFrom(ctx); to != nil {
+			params, _ := req.GetParams().(*mcp.ListToolsParams)
+			to.in.tools.note(list.Tools, params != nil && params.Cursor != "")
+		}
 	}
 	return encoded(u.show(ctx, result))
 }

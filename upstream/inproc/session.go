@@ -2,7 +2,7 @@ package inproc
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -11,20 +11,25 @@ import (
 	"github.com/mcpauth-go/mcpauth/internal/envelope"
 )
 
-func (u *Upstream) serveSession(w http.ResponseWriter, r *http.Request, owner *user, stream bool) {
+func (u *Upstream) serveSession(w http.ResponseWriter, r *http.Request, owner *user, messages []envelope.Message, stream bool) {
 	s := u.sessionOf(w, r, r.Header.Get(sessionHeader), owner)
 	if s == nil {
 		return
 	}
 	defer u.pool.done(s)
-	if r.Method == http.MethodDelete {
-		s.endNow() // the SDK waits for the calls of the session
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodPost:
+			u.post(w, r, s, messages, false)
+		case http.MethodGet:
+			u.get(w, r, s)
+		default:
+			s.endNow() // the SDK waits for the calls of the session
+			s.bound.Close()
+			w.WriteHeader(http.StatusNoContent)
+		}
 	}
-	to := &serving{in: s.in, session: s}
-	u.serve(s.handler, w, r, to, &s.entitlement, stream)
-	if to.stream != "" && r.Context().Err() == nil {
-		s.replay.deliver(to.stream)
-	}
+	u.serve(handler, w, r, &serving{in: s.in, session: s}, &s.entitlement, stream)
 }
 
 // sessionOf returns owner's session of that id, in use, or answers that there
@@ -48,22 +53,48 @@ func (u *Upstream) noSession(w http.ResponseWriter, r *http.Request, cause error
 	envelope.WriteError(w, http.StatusNotFound, nil, envelope.CodeSession, message)
 }
 
-func (u *Upstream) openSession(w http.ResponseWriter, r *http.Request, owner *user, _ bool) {
+func (u *Upstream) openSession(w http.ResponseWriter, r *http.Request, owner *user, messages []envelope.Message, _ bool) {
 	s, err := u.newSession(r, owner)
 	if err != nil {
 		u.config.Refuse(w, r, err)
 		return
 	}
-	// A handler of the session's own: the SDK keys sessions by ids that the
-	// author may have chosen, and two of the same would meet in one handler.
-	options := &mcp.StreamableHTTPOptions{}
-	if u.config.Limits.ReplayBytes > 0 {
-		s.replay = u.replay.session()
-		options.EventStore = s.replay
-	}
-	s.handler = u.handler(options)
 	defer u.openedSession(s)
-	u.serve(s.handler, w, r, &serving{in: s.in, session: s}, &s.entitlement, false)
+	var store *sessionReplay
+	if u.config.Limits.ReplayBytes > 0 {
+		store = u.replay.session()
+	}
+	s.streamable = newStreamable(store)
+	handler := u.identified(func(w http.ResponseWriter, r *http.Request) {
+		if err := u.connect(r.Context(), s, s.streamable, s.streamable.id); err != nil {
+			s.streamable.end()
+			u.config.Refuse(w, r, err)
+			return
+		}
+		if !u.post(w, r, s, messages, true) {
+			u.pool.fail(s) // initialize did not succeed, or the client has left before
+		}
+	})
+	u.serve(handler, w, r, &serving{in: s.in, session: s}, &s.entitlement, false)
+}
+
+// connect connects s to its server and makes it known by key.
+func (u *Upstream) connect(ctx context.Context, s *session, transport mcp.Transport, key string) error {
+	bound, err := s.in.made.Server.Connect(context.WithoutCancel(ctx), transport, nil)
+	if err != nil {
+		return fmt.Errorf("inproc: %w", err)
+	}
+	if err = u.pool.bind(s, bound, key); err == nil {
+		u.unlessRevoked(s)
+	}
+	// One goroutine sees to the end of both, so that the instance outlives the
+	// calls of its session.
+	u.spawn(func() {
+		bound.Wait()
+		bound.Close() // ends the SDK's keep-alive
+		u.pool.closeSession(s, key)
+	})
+	return err
 }
 
 // newSession returns a session of owner's that is being opened. openedSession
@@ -90,49 +121,8 @@ func (u *Upstream) newSession(r *http.Request, owner *user) (*session, error) {
 
 // openedSession ends the request that was to open s.
 func (u *Upstream) openedSession(s *session) {
-	close(s.opened)
 	u.pool.done(s)
 	if u.pool.abandon(s) {
-		u.pool.closeSession(s, "") // initialize did not succeed, or the client has left before
+		u.pool.closeSession(s, "") // it could not be connected
 	}
-}
-
-// bind ties the session that is being initialized to ours, before the client
-// learns the session's id. failed is what initialize has failed with, in which
-// case, or when bind fails itself, the session is closed once the client has
-// its answer.
-func (u *Upstream) bind(ctx context.Context, req mcp.Request, failed error) error {
-	bound, ok := req.GetSession().(*mcp.ServerSession)
-	s := servingFrom(ctx).inSession()
-	if !ok || s == nil {
-		return failed
-	}
-	id := bound.ID()
-	if id == "" {
-		u.config.Logger.Error("a server that hands out no session ids (ServerOptions.GetSessionID) cannot be used in sessions")
-		return errors.New("this server hands out no session ids")
-	}
-	known, err := u.pool.bind(s, bound, id)
-	if !known && err == nil {
-		return failed // initialize for a second time, which is no reason to end the session
-	}
-	if failed == nil {
-		failed = err
-	}
-	if failed == nil {
-		u.unlessRevoked(s)
-	}
-	// One goroutine sees to the end of both, so that the instance outlives the
-	// calls of its session.
-	u.spawn(func() {
-		if failed != nil {
-			<-s.opened // closing the session now could cut off the answer
-			bound.Close()
-		}
-		bound.Wait()
-		if known {
-			u.pool.closeSession(s, id)
-		}
-	})
-	return failed
 }

@@ -49,7 +49,7 @@ func (u *Upstream) OpenSSE(w http.ResponseWriter, r *http.Request, endpoint stri
 		u.config.Refuse(w, r, errUnverified)
 		return
 	}
-	u.serveUser(w, r, id, true, func(w http.ResponseWriter, r *http.Request, owner *user, stream bool) {
+	u.serveUser(w, r, id, true, func(w http.ResponseWriter, r *http.Request, owner *user) {
 		s, err := u.newSession(r, owner)
 		if err != nil {
 			u.config.Refuse(w, r, err)
@@ -58,7 +58,7 @@ func (u *Upstream) OpenSSE(w http.ResponseWriter, r *http.Request, endpoint stri
 		defer u.openedSession(s)
 		s.sse = newSSE()
 		handler := func(w http.ResponseWriter, r *http.Request) { u.streamSSE(w, r, s, endpoint) }
-		u.serve(http.HandlerFunc(handler), w, r, &serving{in: s.in}, &s.entitlement, stream)
+		u.serve(handler, w, r, &serving{in: s.in}, &s.entitlement, true)
 	})
 }
 
@@ -67,7 +67,7 @@ var errUnverified = errors.New("inproc: a request without a verified user, or un
 // streamSSE serves s until its stream ends.
 func (u *Upstream) streamSSE(w http.ResponseWriter, r *http.Request, s *session, endpoint string) {
 	defer s.sse.leave(w)
-	if err := u.connectSSE(r.Context(), s); err != nil {
+	if err := u.connect(r.Context(), s, s.sse, sseKey(s.sse.id)); err != nil {
 		u.config.Refuse(w, r, err)
 		return
 	}
@@ -82,27 +82,6 @@ func (u *Upstream) streamSSE(w http.ResponseWriter, r *http.Request, s *session,
 	if !errors.Is(context.Cause(r.Context()), context.Canceled) && !revoked(r.Context()) {
 		s.sse.finish(u.config.CallTimeout)
 	}
-}
-
-// connectSSE connects s to its server and makes it known.
-func (u *Upstream) connectSSE(ctx context.Context, s *session) error {
-	bound, err := s.in.made.Server.Connect(context.WithoutCancel(ctx), s.sse, nil)
-	if err != nil {
-		return fmt.Errorf("inproc: %w", err)
-	}
-	key := sseKey(s.sse.id)
-	known, err := u.pool.bind(s, bound, key)
-	if err == nil {
-		u.unlessRevoked(s)
-	}
-	u.spawn(func() {
-		bound.Wait()
-		bound.Close() // ends the SDK's keep-alive
-		if known {
-			u.pool.closeSession(s, key)
-		}
-	})
-	return err
 }
 
 // PostSSE answers a POST, which brings the one message in messages. Its context
@@ -121,14 +100,14 @@ func (u *Upstream) PostSSE(w http.ResponseWriter, r *http.Request, messages []en
 	case m.Method == methodListen:
 		failure = &jsonrpc.Error{Code: envelope.CodeMethodNotFound, Message: methodListen + " is a method of " + modernVersion + " and later"}
 	}
-	u.serveUser(w, r, id, false, func(w http.ResponseWriter, r *http.Request, owner *user, stream bool) {
+	u.serveUser(w, r, id, false, func(w http.ResponseWriter, r *http.Request, owner *user) {
 		s := u.sessionOf(w, r, sseKey(r.URL.Query().Get(sessionParam)), owner)
 		if s == nil {
 			return
 		}
 		defer u.pool.done(s)
 		handler := func(w http.ResponseWriter, r *http.Request) { u.takeSSE(w, r, s, failure) }
-		u.serve(http.HandlerFunc(handler), w, r, &serving{in: s.in}, &s.entitlement, stream)
+		u.serve(handler, w, r, &serving{in: s.in}, &s.entitlement, false)
 	})
 }
 
@@ -137,7 +116,7 @@ func unsupported(version string) *jsonrpc.Error {
 	data, _ := json.Marshal(mcp.UnsupportedProtocolVersionData{
 		Supported: []string{"2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"}, Requested: version,
 	})
-	return &jsonrpc.Error{Code: mcp.CodeUnsupportedProtocolVersion, Message: "this transport is for protocol versions before " + modernVersion, Data: data}
+	return &jsonrpc.Error{Code: mcp.CodeUnsupportedProtocolVersion, Message: "sessions are for protocol versions before " + modernVersion, Data: data}
 }
 
 // takeSSE hands the message in r to the server of s.

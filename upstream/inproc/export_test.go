@@ -1,5 +1,8 @@
 package inproc
 
+// ID is the SDK's form of an id.
+var ID = idOf
+
 // Replay is the store of what streams have sent, for tests.
 type Replay struct{ all *replay }
 

@@ -127,6 +127,13 @@ func (b *bench) askWith(ctx context.Context, method, session, version, body stri
 	return w
 }
 
+// askTo sends a message in a session, and has w take what comes back.
+func (b *bench) askTo(ctx context.Context, w http.ResponseWriter, session, body string) {
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/mcp", strings.NewReader(body))
+	r.Header = http.Header{"Accept": {"application/json, text/event-stream"}, "Mcp-Session-Id": {session}, "Mcp-Protocol-Version": {gatewaytest.Legacy}}
+	b.Serve(w, r, parse(body))
+}
+
 func parse(body string) []envelope.Message {
 	messages, err := envelope.Parse([]byte(body))
 	if err != nil {

@@ -1,0 +1,158 @@
+package inproc_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/mcpauth-go/mcpauth/gateway"
+	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
+	"github.com/mcpauth-go/mcpauth/upstream/inproc"
+)
+
+func TestPostsInASession(t *testing.T) {
+	s := gatewaytest.Start(t, gateway.Config{Factory: func(context.Context, gateway.Call) (gateway.Instance, error) {
+		return gateway.Instance{Server: versatile()}, nil
+	}})
+	token := s.Token(t, "alice")
+	session := s.Open(t, token, gatewaytest.Legacy)
+	for _, test := range []struct {
+		name, version, body string
+		status              int
+		want                string
+	}{
+		{"an id that is text", "", `{"jsonrpc":"2.0","id":"a\u0062\"","method":"ping"}`, 200, `"id":"ab\"","result":{}`},
+		{"an id as large as may be", "", `{"jsonrpc":"2.0","id":9007199254740992,"method":"ping"}`, 200, `"id":9007199254740992,`},
+		{"an id that would be rounded", "", `{"jsonrpc":"2.0","id":9007199254740993,"method":"ping"}`, 400, `\"id\" is neither`},
+		{"an id that is a fraction", "", `{"jsonrpc":"2.0","id":1.5,"method":"ping"}`, 400, `\"id\" is neither`},
+		{"an id that is an object", "", `{"jsonrpc":"2.0","id":{},"method":"ping"}`, 400, `\"id\" is neither`},
+		{"another JSON-RPC", "", `{"jsonrpc":"1.0","id":1,"method":"ping"}`, 400, `\"jsonrpc\" is not`},
+		{"no JSON-RPC", "", `{"id":1,"method":"ping"}`, 400, `\"jsonrpc\" is not`},
+		{"neither a request nor an answer", "", `{"jsonrpc":"2.0"}`, 400, "-32600"},
+		{"an answer that nobody waits for", "", `{"jsonrpc":"2.0","id":77,"result":{}}`, 202, ""},
+		{"a notification", "", `{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}`, 202, ""},
+		{"no such method", "", `{"jsonrpc":"2.0","id":1,"method":"none"}`, 200, `"code":-32601`},
+		{"a batch", "2025-03-26", `[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","id":2,"method":"ping"}]`, 200, `"id":2,"result":{}`},
+		{"a batch of no calls", "2025-03-26", `[{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}]`, 202, ""},
+		{"a batch with an id twice", "2025-03-26", `[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","id":1,"method":"ping"}]`, 400, "another one in progress"},
+		{"a batch where there are none", "2025-06-18", `[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","id":2,"method":"ping"}]`, 400, "no batches"},
+		{"the id of the batch again", "", `{"jsonrpc":"2.0","id":1,"method":"ping"}`, 200, `"id":1,"result":{}`},
+	} {
+		r := gatewaytest.Request{Token: token, Session: session, Version: test.version, Body: test.body}
+		if r.Version == "" {
+			r.Version = gatewaytest.Legacy
+		}
+		got := s.Do(t, r)
+		if got.Status != test.status || !strings.Contains(got.Body, test.want) || test.want == "" && got.Body != "" {
+			t.Errorf("%s: %d %s, want %d %s", test.name, got.Status, got.Body, test.status, test.want)
+		}
+	}
+}
+
+func TestCallsInProgressHaveDifferentIDs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, proceed := make(chan struct{}), make(chan struct{})
+		b := newBench(func(server *mcp.Server) { addWait(server, began, proceed) })
+		defer b.end(t)
+		session := b.open(t)
+		answered := make(chan string)
+		go func() { answered <- text(b.call(t.Context(), session, "wait")) }()
+		<-began
+		if w := b.call(t.Context(), session, "wait"); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), `"id":7`) {
+			t.Errorf("a second call of that id: %d %s", w.Code, w.Body)
+		}
+		close(proceed)
+		if got := <-answered; got != "done" {
+			t.Errorf("the first: %s", got)
+		}
+	})
+}
+
+// A server that asks a client who does not listen, and could not catch up
+// later, is told so at once.
+func TestRequestThatReachesNobodyFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := benchWith(func(server *mcp.Server) {
+			gatewaytest.AddTool(server, "ask", func(_ context.Context, r *mcp.CallToolRequest) (string, error) {
+				if err := r.Session.Ping(context.Background(), nil); err == nil || !strings.Contains(err.Error(), "does not listen") {
+					return "", errors.New("somebody answered")
+				}
+				return "nobody", nil
+			})
+		}, func(c *inproc.Config) { c.Limits.ReplayBytes = 0 })
+		defer b.end(t)
+		begun := time.Now()
+		if w := b.call(t.Context(), b.open(t), "ask"); text(w) != "nobody" || time.Since(begun) != 0 {
+			t.Errorf("after %v: %d %s", time.Since(begun), w.Code, w.Body)
+		}
+	})
+}
+
+// The first event has an id to come back to. It comes with the answer, or else
+// soon.
+func TestStreamsBeginWithAnID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, proceed := make(chan struct{}), make(chan struct{})
+		b := newBench(func(server *mcp.Server) { addWait(server, began, proceed) })
+		defer b.end(t)
+		session := b.open(t)
+		l := &listener{header: http.Header{}}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			b.askTo(asAlice(t.Context(), time.Time{}), l, session, gatewaytest.CallTool(7, "wait", "{}"))
+		}()
+		<-began
+		synctest.Wait()
+		if said := l.said(); said != "" {
+			t.Errorf("at once: %q", said)
+		}
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		if said := l.said(); !strings.HasPrefix(said, "event: prime\nid: ") || !strings.HasSuffix(said, "_0\ndata: \n\n") {
+			t.Errorf("after a while: %q", said)
+		}
+		close(proceed)
+		<-done
+		if said := l.said(); strings.Count(said, "event: ") != 2 || !strings.Contains(said, "_1\ndata: {") {
+			t.Errorf("in the end: %q", said)
+		}
+		if w := b.ask(t.Context(), "POST", session, "2025-06-18", `{"jsonrpc":"2.0","id":8,"method":"ping"}`); strings.Contains(w.Body.String(), "prime") {
+			t.Errorf("in a version that does not know it: %s", w.Body)
+		}
+	})
+}
+
+// FuzzID compares ids as the client sent them with those that it is answered
+// with.
+func FuzzID(f *testing.F) {
+	for _, seed := range []string{`1`, `-0`, `"a"`, `"\u00e9\ud83d\ude00"`, `9007199254740993`, `1e3`, `1.0`, `""`, `"<>&\u2028"`, `true`, `"1"`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		if !json.Valid(sent) || len(sent) == 0 || strings.ContainsAny(string(sent[:1]), " \t\r\n") {
+			return
+		}
+		id, err := inproc.ID(sent)
+		if err != nil {
+			return
+		}
+		data, err := jsonrpc.EncodeMessage(&jsonrpc.Response{ID: id, Result: json.RawMessage("{}")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var answer struct{ ID any }
+		var want any
+		if json.Unmarshal(data, &answer) != nil || json.Unmarshal(sent, &want) != nil || answer.ID != want {
+			t.Errorf("%s is answered as %s", sent, data)
+		}
+	})
+}

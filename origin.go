@@ -74,7 +74,10 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 	allowedHost := func(r *http.Request) bool {
 		host := normalHost(public.Scheme, r.Host)
 		name := host
-		if n, _, err := net.SplitHostPort(host); err == nil {
+		if n, port, err := net.SplitHostPort(host); err == nil {
+			if strings.Trim(port, "0123456789") != "" {
+				return false
+			}
 			name = n
 			if strings.Contains(n, ":") {
 				name = "[" + n + "]"

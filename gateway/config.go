@@ -56,6 +56,22 @@ const (
 	PerRequest = inproc.PerRequest
 )
 
+// NotConnected says what becomes of calls of users who have no credential.
+type NotConnected string
+
+// What becomes of calls of users who have no credential for the resource. What
+// says what there is, such as tools/list, is served in any case.
+const (
+	// ServeLimited serves them: the Factory and the tools get no credential.
+	ServeLimited NotConnected = "serve"
+	// RefuseCalls answers them with a JSON-RPC error that says where to connect
+	// the account.
+	RefuseCalls NotConnected = "refuse"
+	// AskToConnect has clients that can do it (elicitation of mode "url") ask
+	// their user to open ConnectURL. Calls of others are refused.
+	AskToConnect NotConnected = "ask"
+)
+
 // UserForm says how logs name users.
 type UserForm = observe.UserForm
 
@@ -85,6 +101,13 @@ type Config struct {
 	// an env.Resolver, is refused.
 	Resolver     mcpauth.Resolver
 	ResourceType string
+	// NotConnected says what becomes of calls of users who have no credential
+	// there. Default ServeLimited.
+	NotConnected NotConnected
+	// ConnectURL is where users connect their account, which calls that are
+	// refused say. It is for people to open in a browser, where they have to sign
+	// in: who opens it is not known. Required by AskToConnect.
+	ConnectURL string
 
 	// Revocations are of what is no longer to be taken, though it has not
 	// expired. A request with it is refused, and what it is used for, running
@@ -262,6 +285,7 @@ func (c Config) withDefaults() Config {
 	c.BasePath = cmp.Or(c.BasePath, defaultBasePath)
 	c.MaxBodyBytes = cmp.Or(c.MaxBodyBytes, 4<<20)
 	c.ReplayBytes = max(0, cmp.Or(c.ReplayBytes, 64<<20))
+	c.NotConnected = cmp.Or(c.NotConnected, ServeLimited)
 	c.LegacyInstances = cmp.Or(c.LegacyInstances, PerSession)
 	c.ModernInstances = cmp.Or(c.ModernInstances, PerUser)
 	for _, s := range c.counts() {
@@ -317,6 +341,7 @@ func (c *Config) faults() []mcpauth.Fault {
 	if singleUser(c.Resolver) && !singleUser(c.Provider) {
 		add("Resolver", "gives every user the same credential", "one that tells users apart; a single local user is served by Stdio")
 	}
+	c.connectFaults(add)
 	c.revocationFaults(add)
 	c.addressFaults(add)
 	if c.LegacyInstances != PerSession && c.LegacyInstances != PerUser {
@@ -351,6 +376,34 @@ func (c *Config) faults() []mcpauth.Fault {
 		add("LogKey", fmt.Sprintf("has %d bytes", n), "at least 32, made at random")
 	}
 	return faults
+}
+
+// connectFaults adds what is wrong with what becomes of users without a
+// credential.
+func (c *Config) connectFaults(add func(field, problem, expected string)) {
+	switch c.NotConnected {
+	case ServeLimited, RefuseCalls, AskToConnect:
+	default:
+		add("NotConnected", fmt.Sprintf("found %q", c.NotConnected), "ServeLimited, RefuseCalls or AskToConnect")
+	}
+	if c.NotConnected != ServeLimited && c.Resolver == nil {
+		add("NotConnected", fmt.Sprintf("found %q, without a Resolver", c.NotConnected), "both or neither")
+	}
+	const expected = "an https URL for a browser (http for a loopback host)"
+	if u, err := url.Parse(c.ConnectURL); c.ConnectURL != "" && (err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !loopbackName(u.Hostname()))) {
+		add("ConnectURL", "not a URL to send users to", expected)
+	}
+	if c.ConnectURL == "" && c.NotConnected == AskToConnect {
+		add("ConnectURL", "missing, while NotConnected is AskToConnect", expected)
+	}
+}
+
+// unconnected is what refuses calls of users without a credential.
+func (c *Config) unconnected() *inproc.Unconnected {
+	if c.NotConnected == ServeLimited {
+		return nil
+	}
+	return &inproc.Unconnected{ResourceType: c.ResourceType, URL: c.ConnectURL, Ask: c.NotConnected == AskToConnect}
 }
 
 // singleUser reports whether part says of itself, by having a method

@@ -116,7 +116,7 @@ func New(c Config) (*Gateway, error) {
 			Sessions: c.MaxSessions, SessionsPerUser: c.MaxSessionsPerUser, StreamsPerUser: c.MaxStreamsPerUser, CallsPerUser: c.MaxCallsPerUser,
 			Instances: c.MaxInstances, Idle: c.IdleTimeout, Lifetime: c.MaxLifetime, ReplayBytes: c.ReplayBytes,
 		},
-		FactoryTimeout: c.FactoryTimeout, CallTimeout: c.RequestTimeout, MaxBodyBytes: c.MaxBodyBytes, Revocations: revocations,
+		FactoryTimeout: c.FactoryTimeout, CallTimeout: c.RequestTimeout, MaxBodyBytes: c.MaxBodyBytes, Revocations: revocations, Unconnected: c.unconnected(),
 		Shows: g.shows(), Failed: noteFailure, Refuse: g.refuse, Refused: noteRefusal, Logger: c.Logger,
 	})
 	g.unheed = func() {}

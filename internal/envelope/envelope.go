@@ -185,6 +185,9 @@ const (
 	// CodeRateLimited is ours, from outside of the range that JSON-RPC and MCP
 	// reserve.
 	CodeRateLimited = 429
+	// CodeNotConnected is ours too: the user has no account where the call needs
+	// one.
+	CodeNotConnected = 424
 )
 
 // WriteError answers with a JSON-RPC error to the message of that id, or, when

@@ -90,11 +90,15 @@ type Factory func(ctx context.Context, call Call) (Instance, error)
 
 // create calls the factory on behalf of r and makes its server ready to serve
 // r's user alone. Unless it is shared, the new instance is in use by the caller.
-func (u *Upstream) create(ctx context.Context, r *http.Request, mode Mode) (*instance, error) {
+// When there is none, gone is called as soon as the factory has returned, which
+// may be long after its time: what bounds the servers bounds those in the making
+// too.
+func (u *Upstream) create(ctx context.Context, r *http.Request, mode Mode, gone func()) (*instance, error) {
 	if !u.tasks.Enter() {
+		gone()
 		return nil, errClosed
 	}
-	in, err := u.tryCreate(ctx, r, mode)
+	in, err := u.tryCreate(ctx, r, mode, gone)
 	if err != nil {
 		if ctx.Err() == nil { // else nobody waits for it any more
 			u.pool.miscarried()
@@ -106,10 +110,10 @@ func (u *Upstream) create(ctx context.Context, r *http.Request, mode Mode) (*ins
 	return in, nil
 }
 
-func (u *Upstream) tryCreate(ctx context.Context, r *http.Request, mode Mode) (*instance, error) {
+func (u *Upstream) tryCreate(ctx context.Context, r *http.Request, mode Mode, gone func()) (*instance, error) {
 	id := mcpauth.FromContext(ctx)
 	credential := mcpauth.CredentialFrom(ctx)
-	made, err := u.callFactory(ctx, Call{Identity: id, Credential: credential, Extras: extras(r)})
+	made, err := u.callFactory(ctx, Call{Identity: id, Credential: credential, Extras: extras(r)}, gone)
 	if err != nil {
 		return nil, unmade{"the factory failed", fmt.Errorf("inproc: factory: %w", err)}
 	}
@@ -118,6 +122,7 @@ func (u *Upstream) tryCreate(ctx context.Context, r *http.Request, mode Mode) (*
 		in.calls = 1
 	}
 	if made.Server == nil {
+		defer gone()
 		u.close(made)
 		const stage = "the factory returned no server"
 		return nil, unmade{stage, errors.New("inproc: " + stage)}
@@ -126,6 +131,7 @@ func (u *Upstream) tryCreate(ctx context.Context, r *http.Request, mode Mode) (*
 		made.Server.AddReceivingMiddleware(u.onBehalfOf(in.principal))
 	})
 	if err != nil {
+		defer gone()
 		u.close(made)
 		return nil, unmade{"the factory returned one server for two users", err}
 	}
@@ -151,8 +157,8 @@ func (u *Upstream) discard(in *instance) {
 }
 
 // callFactory calls the factory, and waits for it no longer than allowed. What
-// it makes too late is closed.
-func (u *Upstream) callFactory(ctx context.Context, call Call) (Instance, error) {
+// it makes too late is closed. gone is as in create.
+func (u *Upstream) callFactory(ctx context.Context, call Call, gone func()) (Instance, error) {
 	ctx, cancel := context.WithTimeout(ctx, u.config.FactoryTimeout)
 	stop := context.AfterFunc(u.stopping, cancel)
 	type result struct {
@@ -169,10 +175,14 @@ func (u *Upstream) callFactory(ctx context.Context, call Call) (Instance, error)
 				u.config.Logger.ErrorContext(ctx, "panic in a factory", "request_id", mcpauth.RequestID(ctx), "panic", p, "stack", string(debug.Stack()))
 				r.err = fmt.Errorf("panic: %v", p)
 			}
+			if r.err != nil {
+				gone()
+			}
 			select {
 			case made <- r:
 			case <-left:
 				if r.err == nil {
+					defer gone()
 					u.close(r.made)
 				}
 			}

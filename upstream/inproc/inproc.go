@@ -67,6 +67,9 @@ type Config struct {
 	// Shows reports whether lists show an item to the user in ctx. Nil shows
 	// all.
 	Shows func(ctx context.Context, kind, name string) bool
+	// Unconnected refuses calls of users without a credential. Nil lets them
+	// pass.
+	Unconnected *Unconnected
 	// Failed is told that a call has failed that a request in ctx asked for: the
 	// context may have ended before. Optional.
 	Failed func(ctx context.Context, reason string)
@@ -255,7 +258,7 @@ func (u *Upstream) serveRequest(w http.ResponseWriter, r *http.Request, owner *u
 	var in *instance
 	var err error
 	if u.config.Requests == PerRequest {
-		if in, err = u.create(r.Context(), r, PerRequest); err == nil {
+		if in, err = u.createForRequest(r, owner); err == nil {
 			defer u.pool.finish(in)
 		}
 	} else if in, err = u.lease(r, owner); err == nil {
@@ -274,9 +277,23 @@ func (u *Upstream) serveRequest(w http.ResponseWriter, r *http.Request, owner *u
 
 // lease returns the server that owner's requests share.
 func (u *Upstream) lease(r *http.Request, owner *user) (*instance, error) {
-	return u.pool.lease(r.Context(), owner, mcpauth.CredentialFrom(r.Context()), func(ctx context.Context) (*instance, error) {
-		return u.create(ctx, r, PerUser)
+	return u.pool.lease(r.Context(), owner, mcpauth.CredentialFrom(r.Context()), func(ctx context.Context, gone func()) (*instance, error) {
+		return u.create(ctx, r, PerUser, gone)
 	})
+}
+
+// createForRequest returns a server for r alone. As long as it is in the making,
+// it counts as a call.
+func (u *Upstream) createForRequest(r *http.Request, owner *user) (*instance, error) {
+	if _, err := u.pool.begin(owner.principal); err != nil {
+		return nil, &mcpauth.Error{Code: mcpauth.ErrRateLimited, Message: tooManyCalls}
+	}
+	over := func() { u.pool.over(owner) }
+	in, err := u.create(r.Context(), r, PerRequest, over)
+	if err == nil {
+		over()
+	}
+	return in, err
 }
 
 // serving is which instance and session a request is for. It travels in the

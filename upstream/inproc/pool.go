@@ -177,7 +177,7 @@ func (p *pool) settle(u *user) {
 // lease returns the shared instance of u, in use, made by create if there is
 // none that fits. Many requests at once make one. The making is theirs in
 // common: it goes on when the one that began it leaves. release must follow.
-func (p *pool) lease(ctx context.Context, u *user, credential *mcpauth.Credential, create func(context.Context) (*instance, error)) (*instance, error) {
+func (p *pool) lease(ctx context.Context, u *user, credential *mcpauth.Credential, create func(ctx context.Context, gone func()) (*instance, error)) (*instance, error) {
 	// Requests of one user that come with different credentials replace each
 	// other's instance; none of them may wait for that for ever.
 	for range 10 {
@@ -212,7 +212,7 @@ type making struct {
 
 // join returns the shared instance of u, in use, or what is to be waited for:
 // the making of it, or that of another one, with another credential.
-func (p *pool) join(ctx context.Context, u *user, credential *mcpauth.Credential, create func(context.Context) (*instance, error)) (*instance, *making) {
+func (p *pool) join(ctx context.Context, u *user, credential *mcpauth.Credential, create func(ctx context.Context, gone func()) (*instance, error)) (*instance, *making) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if in := p.fitting(u, credential); in != nil {
@@ -259,15 +259,14 @@ func (p *pool) fitting(u *user, credential *mcpauth.Credential) *instance {
 }
 
 // makeShared makes m, for which there is a place, u's shared instance.
-func (p *pool) makeShared(ctx context.Context, u *user, m *making, create func(context.Context) (*instance, error)) {
-	in, err := create(ctx)
+func (p *pool) makeShared(ctx context.Context, u *user, m *making, create func(ctx context.Context, gone func()) (*instance, error)) {
+	in, err := create(ctx, p.vacate)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	defer close(m.done)
 	u.making = nil
 	if err != nil {
 		m.err = err
-		p.places--
 		p.settle(u)
 		return
 	}
@@ -318,6 +317,13 @@ candidates:
 		return in
 	}
 	return nil
+}
+
+// vacate gives back a place in which no instance has come to be.
+func (p *pool) vacate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.places--
 }
 
 // release undoes one lease.

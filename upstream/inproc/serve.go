@@ -104,7 +104,10 @@ func (u *Upstream) onBehalfOf(principal string) mcp.Middleware {
 				u.pool.hold(s)
 				defer u.pool.done(s)
 			}
-			result, err := u.call(ctx, next, method, req)
+			result, err := u.config.Unconnected.answer(ctx, method, req)
+			if result == nil && err == nil {
+				result, err = u.call(ctx, next, method, req)
+			}
 			if reason := failure(result, err); reason != "" && u.config.Failed != nil {
 				u.config.Failed(ctx, reason)
 			}

@@ -105,13 +105,15 @@ func (u *Upstream) newSession(r *http.Request, owner *user) (*session, error) {
 	}
 	var in *instance
 	var err error
+	rise := func() { u.pool.rise(owner) }
 	if u.config.Sessions == PerUser {
-		in, err = u.lease(r, owner)
+		if in, err = u.lease(r, owner); err != nil {
+			rise()
+		}
 	} else {
-		in, err = u.create(r.Context(), r, PerSession)
+		in, err = u.create(r.Context(), r, PerSession, rise)
 	}
 	if err != nil {
-		u.pool.rise(owner)
 		return nil, err
 	}
 	s := u.pool.newSession(owner, in)

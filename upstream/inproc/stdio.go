@@ -35,7 +35,7 @@ func (u *Upstream) ServeLocal(ctx context.Context, transport mcp.Transport, reso
 	if err != nil {
 		return err
 	}
-	in, err := u.create(mcpauth.WithCredential(ctx, credential), &http.Request{URL: &url.URL{}}, PerSession)
+	in, err := u.create(mcpauth.WithCredential(ctx, credential), &http.Request{URL: &url.URL{}}, PerSession, func() {})
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil // told to stop before anything has begun

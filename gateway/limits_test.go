@@ -8,10 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -228,11 +228,7 @@ func big() *gatewaytest.Factory {
 // send sends r over a connection of its own.
 func send(t *testing.T, s *gatewaytest.Server, r gatewaytest.Request) net.Conn {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.Origin, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
+	conn := s.DialRaw(t)
 	req, err := s.New(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -267,26 +263,30 @@ func TestClientThatDoesNotReadIsGivenUp(t *testing.T) {
 
 // A client that reads all the time, but slowly, gets all of it.
 func TestClientThatReadsSlowlyIsNotGivenUp(t *testing.T) {
-	const timeout = 500 * time.Millisecond
-	s := gatewaytest.Start(t, gateway.Config{Factory: big().Make, WriteTimeout: timeout})
-	conn := send(t, s, gatewaytest.ModernCall(s.Token(t, "alice"), 7, "big", "{}"))
-	began := time.Now()
-	resp, err := http.ReadResponse(bufio.NewReader(&slowly{Reader: conn}), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := io.Copy(io.Discard, resp.Body)
-	if err != nil || n < bigSize {
-		t.Errorf("%d bytes, %v", n, err)
-	}
-	if took := time.Since(began); took < 2*timeout {
-		t.Errorf("that took %s: not slow enough to show anything", took)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = time.Minute
+		s := gatewaytest.StartInMemory(t, gateway.Config{Factory: big().Make, WriteTimeout: timeout, RequestTimeout: time.Hour})
+		conn := send(t, s, gatewaytest.ModernCall(s.Token(t, "alice", map[string]any{"exp": time.Now().Add(time.Hour).Unix()}), 7, "big", "{}"))
+		began := time.Now()
+		resp, err := http.ReadResponse(bufio.NewReader(&slowly{Reader: conn, rest: timeout / 4}), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := io.Copy(io.Discard, resp.Body)
+		if err != nil || n < bigSize {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+		if took := time.Since(began); took < 2*timeout {
+			t.Errorf("that took %s: not slow enough to show anything", took)
+		}
+		conn.Close()
+	})
 }
 
 // slowly rests after each MiB.
 type slowly struct {
 	io.Reader
+	rest time.Duration
 	read int
 }
 
@@ -294,7 +294,7 @@ func (s *slowly) Read(p []byte) (int, error) {
 	n, err := s.Reader.Read(p)
 	if s.read += n; s.read >= 1<<20 {
 		s.read = 0
-		<-time.After(120 * time.Millisecond)
+		time.Sleep(s.rest)
 	}
 	return n, err
 }
@@ -304,69 +304,83 @@ func TestQuietStreamOutlivesWriteTimeout(t *testing.T) {
 	const timeout = 50 * time.Millisecond
 	for _, two := range []bool{false, true} {
 		t.Run(fmt.Sprint("HTTP/2 ", two), func(t *testing.T) {
-			factory := newTelling(1)
-			s := gatewaytest.Start(t, gateway.Config{Factory: factory.Make, WriteTimeout: timeout})
-			front := s
-			if two {
-				own := httptest.NewUnstartedServer(s.Gateway)
-				own.EnableHTTP2 = true
-				own.StartTLS()
-				t.Cleanup(own.Close)
-				front = &gatewaytest.Server{Origin: own.URL, URL: own.URL + "/mcp", HTTP: own.Client().Transport.(*http.Transport)}
-			}
-			alice := s.Token(t, "alice")
-			session := front.Open(t, alice, gatewaytest.Legacy)
-			resp, err := front.Begin(t.Context(), gatewaytest.Request{Method: "GET", Token: alice, Session: session, Version: gatewaytest.Legacy})
-			if err != nil || resp.StatusCode != http.StatusOK || (resp.ProtoMajor == 2) != two {
-				t.Fatalf("GET: %v, %v", resp, err)
-			}
-			defer resp.Body.Close()
-			asked := tale{"hello", 2}
-			call, _ := follow(t, front, t.Context(), tell(alice, session, 7, `"t"`, asked))
+			synctest.Test(t, func(t *testing.T) {
+				factory := newTelling(1)
+				s := gatewaytest.StartInMemory(t, gateway.Config{Factory: factory.Make, WriteTimeout: timeout})
+				front := s
+				if two {
+					front = overHTTP2(t, s)
+				}
+				alice := s.Token(t, "alice")
+				session := front.Open(t, alice, gatewaytest.Legacy)
+				resp, err := front.Begin(t.Context(), gatewaytest.Request{Method: "GET", Token: alice, Session: session, Version: gatewaytest.Legacy})
+				if err != nil || resp.StatusCode != http.StatusOK || (resp.ProtoMajor == 2) != two {
+					t.Fatalf("GET: %v, %v", resp, err)
+				}
+				defer resp.Body.Close()
+				asked := tale{"hello", 2}
+				call, _ := follow(t, front, t.Context(), tell(alice, session, 7, `"t"`, asked))
 
-			<-time.After(4 * timeout)
-			close(factory.proceed)
-			want := told("alice", 7, `"t"`, asked)[1:]
-			if got, err := call.rest(); err != nil || strings.Join(got, "\n") != strings.Join(want, "\n") {
-				t.Errorf("the call, after a pause: %q, %v; want %q", got, err, want)
-			}
-			front.Do(t, gatewaytest.Request{Token: alice, Session: session, Version: gatewaytest.Legacy, Body: gatewaytest.CallTool(8, "grow", "{}")})
-			if got, err := newEvents(resp.Body).next(); err != nil || got != "notifications/tools/list_changed" {
-				t.Errorf("the stream, after a pause: %q, %v", got, err)
-			}
+				time.Sleep(4 * timeout)
+				close(factory.proceed)
+				want := told("alice", 7, `"t"`, asked)[1:]
+				if got, err := call.rest(); err != nil || strings.Join(got, "\n") != strings.Join(want, "\n") {
+					t.Errorf("the call, after a pause: %q, %v; want %q", got, err, want)
+				}
+				front.Do(t, gatewaytest.Request{Token: alice, Session: session, Version: gatewaytest.Legacy, Body: gatewaytest.CallTool(8, "grow", "{}")})
+				if got, err := newEvents(resp.Body).next(); err != nil || got != "notifications/tools/list_changed" {
+					t.Errorf("the stream, after a pause: %q, %v", got, err)
+				}
+			})
 		})
 	}
 }
 
+// overHTTP2 serves s a second time, over HTTP/2 without TLS.
+func overHTTP2(t *testing.T, s *gatewaytest.Server) *gatewaytest.Server {
+	t.Helper()
+	pipes, protocols := gatewaytest.NewPipes(), new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	own := &http.Server{Handler: s.Gateway, Protocols: protocols}
+	ended := make(chan error, 1)
+	go func() { ended <- own.Serve(pipes) }()
+	transport := &http.Transport{DialContext: pipes.Dial, Protocols: protocols}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		own.Close()
+		<-ended
+	})
+	return &gatewaytest.Server{Origin: s.Origin, URL: s.URL, HTTP: transport}
+}
+
 // A connection that is used again has its time again, also for what is not MCP.
 func TestConnectionUsedAgainAfterWriteTimeout(t *testing.T) {
-	const timeout = 50 * time.Millisecond
-	s := gatewaytest.Start(t, gateway.Config{Factory: (&gatewaytest.Factory{}).Make, WriteTimeout: timeout})
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.Origin, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	answers := bufio.NewReader(conn)
-	for _, request := range []string{
-		"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{}",
-		"GET /mcp/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
-		"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
-		"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\nAuthorization: Bearer " + s.Token(t, "alice") + "\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n\r\n{}",
-	} {
-		if _, err := io.WriteString(conn, request); err != nil {
-			t.Fatal(err)
-		}
-		for status := 100; status == 100; {
-			resp, err := http.ReadResponse(answers, nil)
-			if err != nil {
-				t.Fatalf("%.20s: %v", request, err)
-			}
-			if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = 50 * time.Millisecond
+		s := gatewaytest.StartInMemory(t, gateway.Config{Factory: (&gatewaytest.Factory{}).Make, WriteTimeout: timeout})
+		conn := s.DialRaw(t)
+		answers := bufio.NewReader(conn)
+		for _, request := range []string{
+			"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{}",
+			"GET /mcp/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+			"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+			"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\nAuthorization: Bearer " + s.Token(t, "alice") + "\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n\r\n{}",
+		} {
+			if _, err := io.WriteString(conn, request); err != nil {
 				t.Fatal(err)
 			}
-			status = resp.StatusCode
+			for status := 100; status == 100; {
+				resp, err := http.ReadResponse(answers, nil)
+				if err != nil {
+					t.Fatalf("%.20s: %v", request, err)
+				}
+				if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+					t.Fatal(err)
+				}
+				status = resp.StatusCode
+			}
+			time.Sleep(2 * timeout)
 		}
-		<-time.After(2 * timeout)
-	}
+		conn.Close()
+	})
 }

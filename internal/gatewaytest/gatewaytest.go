@@ -113,6 +113,7 @@ type Server struct {
 	HTTP *http.Transport
 
 	issuer *Issuer
+	pipes  *Pipes // of StartInMemory
 	cancel context.CancelFunc
 	served chan error
 	once   sync.Once
@@ -128,7 +129,83 @@ func Start(t testing.TB, c gateway.Config, issuers ...*Issuer) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Log: &Log{}, HTTP: &http.Transport{MaxIdleConnsPerHost: 100}, served: make(chan error, 1)}
+	return start(t, listener, &http.Transport{MaxIdleConnsPerHost: 100}, c, issuers)
+}
+
+// StartInMemory is Start without a network, for tests in a synctest bubble.
+func StartInMemory(t testing.TB, c gateway.Config, issuers ...*Issuer) *Server {
+	t.Helper()
+	pipes := NewPipes()
+	s := start(t, pipes, &http.Transport{MaxIdleConnsPerHost: 100, DialContext: pipes.Dial}, c, issuers)
+	s.pipes = pipes
+	return s
+}
+
+// DialRaw returns a connection to the server.
+func (s *Server) DialRaw(t testing.TB) net.Conn {
+	t.Helper()
+	dial := new(net.Dialer).DialContext
+	if s.pipes != nil {
+		dial = s.pipes.Dial
+	}
+	conn, err := dial(t.Context(), "tcp", strings.TrimPrefix(s.Origin, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// Pipes is a listener whose connections are in memory.
+type Pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func NewPipes() *Pipes { return &Pipes{conns: make(chan net.Conn), closed: make(chan struct{})} }
+
+// Dial connects to the listener.
+func (p *Pipes) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case p.conns <- loopback{theirs}:
+		return ours, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Accept implements net.Listener.
+func (p *Pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-p.conns:
+		return conn, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (p *Pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (p *Pipes) Addr() net.Addr { return loopback{}.LocalAddr() }
+
+// loopback is a connection that says that it is one over loopback.
+type loopback struct{ net.Conn }
+
+func (loopback) LocalAddr() net.Addr  { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080} }
+func (loopback) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 50000} }
+
+func start(t testing.TB, listener net.Listener, transport *http.Transport, c gateway.Config, issuers []*Issuer) *Server {
+	t.Helper()
+	s := &Server{Log: &Log{}, HTTP: transport, served: make(chan error, 1)}
 	if len(issuers) == 0 {
 		issuers = []*Issuer{NewIssuer(t, "https://issuer.example")}
 	}
@@ -153,6 +230,7 @@ func Start(t testing.TB, c gateway.Config, issuers ...*Issuer) *Server {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.NewTextHandler(s.Log, nil))
 	}
+	var err error
 	if s.Gateway, err = gateway.New(c); err != nil {
 		listener.Close()
 		t.Fatal(err)

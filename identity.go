@@ -16,8 +16,9 @@ import (
 // immutable and safe for concurrent use: all that changes with time, such as
 // whether the credential is still valid, stays with the provider.
 type Identity struct {
-	principal   string // issuer, NUL, user id
-	issuerLen   int
+	principal   string // issuer, NUL, user id; where there is a tenant, NUL and the tenant
+	issuerLen   int32
+	userEnd     int32
 	subject     string
 	scopes      []string
 	expiry      time.Time
@@ -32,6 +33,10 @@ type IdentityFields struct {
 	// Issuer and UserID identify the user. Both are required; neither may
 	// hold a NUL byte.
 	Issuer, UserID string
+	// Tenant, where the issuer tells users apart within a tenant only, belongs
+	// to what identifies the user. It may not hold a NUL byte either. Default
+	// "": there are none.
+	Tenant string
 	// Subject is the raw "sub" where there is one; it may differ from UserID.
 	Subject string
 	// Scopes are those granted. The identity keeps the slice.
@@ -56,19 +61,31 @@ type IdentityFields struct {
 }
 
 // NewIdentity returns the identity of a verified user. It is for providers. It
-// fails when Issuer or UserID is empty or has a NUL byte, since users could
-// then not be told apart.
+// fails when Issuer or UserID is empty or has a NUL byte, or when Tenant has
+// one, since users could then not be told apart, and when the three are longer
+// than a mebibyte, which is no name.
 func NewIdentity(f IdentityFields) (*Identity, error) {
 	if f.Issuer == "" || f.UserID == "" || strings.IndexByte(f.Issuer, 0) >= 0 || strings.IndexByte(f.UserID, 0) >= 0 {
 		return nil, errNoUser
 	}
+	if len(f.Issuer)+len(f.UserID)+len(f.Tenant) > maxNames {
+		return nil, errLongNames
+	}
 	principal, subject := f.Issuer+"\x00"+f.UserID, f.Subject
+	userEnd := len(principal)
+	if f.Tenant != "" {
+		if strings.IndexByte(f.Tenant, 0) >= 0 {
+			return nil, errTenant
+		}
+		principal = f.Issuer + "\x00" + f.UserID + "\x00" + f.Tenant
+	}
 	if subject == f.UserID {
-		subject = principal[len(f.Issuer)+1:] // one string less to keep
+		subject = principal[len(f.Issuer)+1 : userEnd] // one string less to keep
 	}
 	return &Identity{
 		principal:   principal,
-		issuerLen:   len(f.Issuer),
+		issuerLen:   int32(len(f.Issuer)),
+		userEnd:     int32(userEnd),
 		subject:     subject,
 		scopes:      f.Scopes,
 		expiry:      f.Expiry,
@@ -79,18 +96,36 @@ func NewIdentity(f IdentityFields) (*Identity, error) {
 	}, nil
 }
 
-var errNoUser = errors.New("mcpauth: an identity needs an issuer and a user id, without NUL bytes")
+// maxNames bounds issuer, user id and tenant together, in bytes.
+const maxNames = 1 << 20
+
+var (
+	errNoUser    = errors.New("mcpauth: an identity needs an issuer and a user id, without NUL bytes")
+	errTenant    = errors.New("mcpauth: the tenant of an identity has a NUL byte")
+	errLongNames = fmt.Errorf("mcpauth: issuer, user id and tenant of an identity have more than %d bytes", maxNames)
+)
 
 // Issuer returns who vouches for the user: a token's "iss", or the name of
 // another kind of provider.
 func (id *Identity) Issuer() string { return id.principal[:id.issuerLen] }
 
 // UserID returns the user's id at the issuer. Two issuers may use the same
-// id for two people; see [Identity.Principal].
-func (id *Identity) UserID() string { return id.principal[min(id.issuerLen+1, len(id.principal)):] }
+// id for two people, as may two tenants of one issuer; see
+// [Identity.Principal].
+func (id *Identity) UserID() string { return id.principal[min(id.issuerLen+1, id.userEnd):id.userEnd] }
 
-// Principal returns issuer, NUL and user id as one string: the key under
-// which everything that belongs to a user is kept.
+// Tenant returns the tenant of the issuer that the user belongs to, or "" where
+// users are not told apart by it.
+func (id *Identity) Tenant() string {
+	if int(id.userEnd) == len(id.principal) {
+		return ""
+	}
+	return id.principal[id.userEnd+1:]
+}
+
+// Principal returns issuer, NUL and user id, and NUL and the tenant where there
+// is one, as one string: the key under which everything that belongs to a user
+// is kept.
 func (id *Identity) Principal() string { return id.principal }
 
 // Subject returns the token's "sub", or "".
@@ -149,6 +184,8 @@ func (id *Identity) decode() map[string]json.RawMessage {
 
 // Revocable returns what a revocation of the credential may name. It is worked
 // out at each call, which for some providers means to decode the credential.
+// The tenant is not part of it: the revocation of a user holds in all tenants
+// that have a user of that id.
 func (id *Identity) Revocable() Revocable {
 	var r Revocable
 	if id.revocable != nil {
@@ -158,15 +195,24 @@ func (id *Identity) Revocable() Revocable {
 	return r
 }
 
-// Format implements [fmt.Formatter]: issuer and user id, nothing else,
-// whatever the verb.
+// Format implements [fmt.Formatter]: issuer and user id, and the tenant where
+// there is one, nothing else, whatever the verb.
 func (id *Identity) Format(f fmt.State, _ rune) {
+	if tenant := id.Tenant(); tenant != "" {
+		fmt.Fprintf(f, "%q of tenant %q of %q", id.UserID(), tenant, id.Issuer())
+		return
+	}
 	fmt.Fprintf(f, "%q of %q", id.UserID(), id.Issuer())
 }
 
-// LogValue implements [slog.LogValuer]: issuer and user id.
+// LogValue implements [slog.LogValuer]: issuer and user id, and the tenant
+// where there is one.
 func (id *Identity) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("issuer", id.Issuer()), slog.String("user", id.UserID()))
+	issuer, user := slog.String("issuer", id.Issuer()), slog.String("user", id.UserID())
+	if tenant := id.Tenant(); tenant != "" {
+		return slog.GroupValue(issuer, slog.String("tenant", tenant), user)
+	}
+	return slog.GroupValue(issuer, user)
 }
 
 type identityKey struct{}

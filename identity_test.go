@@ -70,9 +70,64 @@ func TestIdentityOfTwoIssuersWithOneUserIDDiffers(t *testing.T) {
 func TestNoIdentityThatCouldBeAnothers(t *testing.T) {
 	for _, f := range []mcpauth.IdentityFields{
 		{}, {Issuer: "a"}, {UserID: "b"}, {Issuer: "a\x00b", UserID: "c"}, {Issuer: "a", UserID: "b\x00c"},
+		{Issuer: "a", Tenant: "t"}, {UserID: "b", Tenant: "t"}, {Issuer: "a", UserID: "b", Tenant: "\x00"}, {Issuer: "a", UserID: "b", Tenant: "t\x00u"},
 	} {
 		if id, err := mcpauth.NewIdentity(f); err == nil || id != nil {
-			t.Errorf("issuer %q, user %q: %v, %v", f.Issuer, f.UserID, id, err)
+			t.Errorf("issuer %q, user %q, tenant %q: %v, %v", f.Issuer, f.UserID, f.Tenant, id, err)
+		}
+	}
+	long := mcpauth.IdentityFields{Issuer: "a", UserID: strings.Repeat("u", 1<<20-2), Tenant: "t"}
+	if id := identityOf(long); id.UserID() != long.UserID || id.Tenant() != "t" {
+		t.Error("long names are not as they were")
+	}
+	long.Tenant = "tt"
+	if id, err := mcpauth.NewIdentity(long); err == nil || id != nil {
+		t.Error("names of more than a mebibyte are taken")
+	}
+}
+
+func TestIdentityWithATenant(t *testing.T) {
+	id := identityOf(mcpauth.IdentityFields{Issuer: "https://issuer.example", UserID: "user-1", Subject: "user-1", Tenant: "acme"})
+	for name, pair := range map[string][2]string{
+		"Issuer":    {id.Issuer(), "https://issuer.example"},
+		"UserID":    {id.UserID(), "user-1"},
+		"Tenant":    {id.Tenant(), "acme"},
+		"Principal": {id.Principal(), "https://issuer.example\x00user-1\x00acme"},
+		"Subject":   {id.Subject(), "user-1"},
+		"Format":    {fmt.Sprintf("%v", id), `"user-1" of tenant "acme" of "https://issuer.example"`},
+		"LogValue":  {id.LogValue().String(), "[issuer=https://issuer.example tenant=acme user=user-1]"},
+	} {
+		if pair[0] != pair[1] {
+			t.Errorf("%s = %q, want %q", name, pair[0], pair[1])
+		}
+	}
+	if r := id.Revocable(); r != (mcpauth.Revocable{Issuer: "https://issuer.example", UserID: "user-1"}) {
+		t.Errorf("a revocation of the user would not cover all tenants: %+v", r)
+	}
+	if none := newIdentity(); none.Tenant() != "" || none.LogValue().String() != "[issuer=https://issuer.example user=user-1]" {
+		t.Errorf("without a tenant: %q, %s", none.Tenant(), none.LogValue())
+	}
+	if zero := new(mcpauth.Identity); zero.Issuer() != "" || zero.UserID() != "" || zero.Tenant() != "" || zero.Principal() != "" {
+		t.Error("the zero identity is somebody")
+	}
+}
+
+func TestNoTwoUsersShareAPrincipal(t *testing.T) {
+	seen := map[string]mcpauth.IdentityFields{}
+	names := []string{"a", "b", "ab", "a b", "a/b", "ba", "aa"}
+	for _, issuer := range names {
+		for _, user := range names {
+			for _, tenant := range append(names, "") {
+				f := mcpauth.IdentityFields{Issuer: issuer, UserID: user, Tenant: tenant}
+				id := identityOf(f)
+				if other, twice := seen[id.Principal()]; twice {
+					t.Errorf("%+v and %+v share a principal", f, other)
+				}
+				seen[id.Principal()] = f
+				if id.Issuer() != issuer || id.UserID() != user || id.Tenant() != tenant {
+					t.Errorf("%+v has become %q, %q, %q", f, id.Issuer(), id.UserID(), id.Tenant())
+				}
+			}
 		}
 	}
 }

@@ -10,6 +10,11 @@ import (
 type Request struct {
 	// Header holds the request's headers. Providers only read it.
 	Header http.Header
+	// Host and RemoteAddr are those of the http.Request: the name under which
+	// the client has asked for this server, and the address of whoever has the
+	// other end of the connection, which may be a proxy. Either may be empty
+	// where it is not known.
+	Host, RemoteAddr string
 }
 
 // Provider says who sent a request.
@@ -21,6 +26,21 @@ type Request struct {
 // ErrUnavailable when that service does not.
 type Provider interface {
 	Authenticate(ctx context.Context, r *Request) (*Identity, error)
+}
+
+// Selective is what a Provider has too that can stand beside others on one
+// server, as package authn/chain has them.
+//
+// Recognizes reports whether the credential of r is of the provider's kind, by
+// its form alone: the header that it is in, a prefix, the issuer that it says to
+// be from. It is called for every request, concurrently and before anything is
+// verified, so it waits for nothing and its work is bounded. True says nothing
+// of whether the credential is good; it makes the provider the one to say so,
+// and its refusal is final. In doubt it is true, since a credential that passes
+// its own judge by may find a milder one. Authenticate refuses what Recognizes
+// does not recognize.
+type Selective interface {
+	Recognizes(r *Request) bool
 }
 
 // Lifecycle is what a Provider or a Resolver has too if it works in the

@@ -27,7 +27,7 @@ type Requirement struct {
 	// slog.Default().
 	Logger *slog.Logger
 	// Refused, if it is not nil, is told of each refusal instead. The request
-	// still has its Authorization header.
+	// still has its credential.
 	Refused func(*http.Request, *Error)
 }
 
@@ -47,8 +47,9 @@ func refusals(refused func(*http.Request, *Error), logger *slog.Logger) func(*ht
 
 // Require returns middleware that lets a request pass only with an identity
 // from p and the scopes of q. Handlers find the identity with [FromContext].
-// The Authorization header is taken off their copy of the request, so that the
-// credential goes no further by accident; who needs it asks [Identity.Token].
+// The headers Authorization and X-API-Key are taken off their copy of the
+// request, so that the credential goes no further by accident; who needs it asks
+// [Identity.Token].
 //
 // A refusal is answered as RFC 6750, section 3, and RFC 9728, section 5.1, ask
 // for: status, WWW-Authenticate, and {"error","error_description"} as JSON.
@@ -57,7 +58,7 @@ func Require(p Provider, q Requirement) func(http.Handler) http.Handler {
 	refused := refusals(q.Refused, q.Logger)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			id, err := p.Authenticate(r.Context(), &Request{Header: r.Header})
+			id, err := p.Authenticate(r.Context(), &Request{Header: r.Header, Host: r.Host, RemoteAddr: r.RemoteAddr})
 			switch {
 			case err != nil:
 			case id == nil || id.principal == "":
@@ -75,6 +76,7 @@ func Require(p Provider, q Requirement) func(http.Handler) http.Handler {
 			clean := r.WithContext(NewContext(r.Context(), id))
 			clean.Header = maps.Clone(r.Header)
 			delete(clean.Header, "Authorization")
+			delete(clean.Header, "X-Api-Key")
 			next.ServeHTTP(w, clean)
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -222,6 +223,20 @@ func TestRequireTellsOfRefusalsInsteadOfLogging(t *testing.T) {
 	}
 }
 
+func TestRequireTellsTheProviderOfTheRequest(t *testing.T) {
+	r := httptest.NewRequest("GET", "http://mcp.example:8080/", nil)
+	var told mcpauth.Request
+	guard := mcpauth.Require(providerFunc(func(_ context.Context, r *mcpauth.Request) (*mcpauth.Identity, error) {
+		told = *r
+		return newIdentity(), nil
+	}), mcpauth.Requirement{})
+	r.Header.Set("Accept", "text/plain")
+	guard(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), r)
+	if told.Host != "mcp.example:8080" || told.RemoteAddr != r.RemoteAddr || told.Header.Get("Accept") != "text/plain" {
+		t.Errorf("told of %+v", told)
+	}
+}
+
 func TestRequireNeitherIdentityNorErrorIsNoPass(t *testing.T) {
 	guard := mcpauth.Require(answers(nil, nil), mcpauth.Requirement{Logger: slog.New(slog.DiscardHandler)})
 	w := httptest.NewRecorder()
@@ -245,13 +260,15 @@ func TestRequireHandsOnTheIdentityAndNotTheCredential(t *testing.T) {
 	}))
 	r := httptest.NewRequest("GET", "/", nil)
 	r.Header.Set("Authorization", "Bearer "+canary)
+	r.Header.Set("X-API-Key", canary)
 	r.Header.Set("Accept", "text/plain")
 	handler.ServeHTTP(httptest.NewRecorder(), r)
 
-	if _, there := seen["Authorization"]; there || seen.Get("Accept") != "text/plain" {
+	holdsNoCanary(t, "what the handler saw", fmt.Sprint(seen))
+	if seen.Get("Accept") != "text/plain" {
 		t.Errorf("the handler saw %v", seen)
 	}
-	if r.Header.Get("Authorization") != "Bearer "+canary || r.Header.Get("X-Added") != "" {
+	if r.Header.Get("Authorization") != "Bearer "+canary || r.Header.Get("X-API-Key") != canary || r.Header.Get("X-Added") != "" {
 		t.Errorf("the caller's request has become %v", r.Header)
 	}
 	if mcpauth.FromContext(r.Context()) != nil {

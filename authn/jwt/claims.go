@@ -18,6 +18,7 @@ import (
 // point into the payload.
 type claims struct {
 	issuer, subject, userID []byte
+	tenant                  []byte // nil when absent or not asked for
 	tokenID, sessionID      []byte // nil when absent
 	scope, scp              []byte // undecoded
 	typ, tokenUse           []byte
@@ -82,6 +83,13 @@ func readClaims(payload []byte, iss *issuer) (claims, error) {
 			}
 			c.userID, _ = strictjson.String(value)
 		}
+		isTenant := iss.TenantClaim != "" && string(name) == iss.TenantClaim
+		if isTenant {
+			if strictjson.IsNull(value) {
+				return fmt.Errorf("%q is null", name)
+			}
+			c.tenant, _ = strictjson.String(value)
+		}
 		switch string(name) {
 		case iss.TokenIDClaim: // what is there and is no name could not be revoked by it
 			c.tokenID, err = text(name, value)
@@ -92,7 +100,7 @@ func readClaims(payload []byte, iss *issuer) (claims, error) {
 			}
 			registered = true
 		}
-		if err != nil || registered || isUserID || isAudience {
+		if err != nil || registered || isUserID || isAudience || isTenant {
 			return err
 		}
 		switch string(name) {
@@ -107,7 +115,7 @@ func readClaims(payload []byte, iss *issuer) (claims, error) {
 		case "cnf":
 			c.bound = true
 		default:
-			if variant := foldVariant(name, iss.UserIDClaim); variant != "" {
+			if variant := foldVariant(name, iss.UserIDClaim, iss.TenantClaim); variant != "" {
 				err = fmt.Errorf("a claim name differs from %q in case only", variant)
 			}
 		}
@@ -168,7 +176,7 @@ func numericDate(name, value []byte) (date, error) {
 // foldVariant returns the security-relevant claim that name equals in all but
 // case, as Unicode folds it. The JSON library ignores such a name, but others
 // read it as the claim itself, and would see another token than we do.
-func foldVariant(name []byte, userIDClaim string) string {
+func foldVariant(name []byte, userIDClaim, tenantClaim string) string {
 	ascii := true
 	for _, c := range name {
 		ascii = ascii && c < 0x80
@@ -178,6 +186,9 @@ func foldVariant(name []byte, userIDClaim string) string {
 	}
 	if differs(userIDClaim) {
 		return userIDClaim
+	}
+	if tenantClaim != "" && differs(tenantClaim) {
+		return tenantClaim
 	}
 	if ascii && len(name) != len("iss") {
 		return ""
@@ -227,8 +238,8 @@ func peekIssuer(payload []byte) ([]byte, error) {
 	return text("iss", value)
 }
 
-// validUserID refuses ids that would forge a line where they are written down.
-func validUserID(id []byte) bool {
+// validID refuses ids, of users and of tenants, that would forge a line where they are written down.
+func validID(id []byte) bool {
 	for _, r := range string(id) {
 		if unicode.IsControl(r) {
 			return false

@@ -60,8 +60,18 @@ type Config struct {
 
 // Issuer is one issuer of tokens.
 type Issuer struct {
-	// Name is the exact "iss". Required.
+	// Name is the exact "iss". Required. With Tenants, it has "{tenant}" once,
+	// in the place where the tenant is, as in
+	// "https://login.microsoftonline.com/{tenant}/v2.0".
 	Name string
+	// Tenants lists the tenants of an issuer that has an "iss" for each and one
+	// set of keys for all. Tokens of others are refused. An identity's Issuer is
+	// the token's own "iss". Discover cannot be used then, since each tenant has
+	// metadata of its own; DiscoverAt takes the metadata of all, whose "issuer"
+	// must be Name with "{tenantid}" in place of "{tenant}". A key of which the
+	// set says that it is one tenant's, by an "issuer", serves that one only.
+	// Default: Name is the only one.
+	Tenants []string
 	// Audience lists the values of which a token's "aud" must have one:
 	// usually this server's resource identifier (RFC 8707). Required unless
 	// AnyAudience is set.
@@ -85,6 +95,11 @@ type Issuer struct {
 	// with fetched keys, else "userId". There is no second choice: a fallback
 	// would let one user's "sub" equal another's "userId".
 	UserIDClaim string
+	// TenantClaim is the claim that holds the user's tenant, such as "tid" of
+	// Entra ID, for issuers that tell their users apart within a tenant only. It
+	// is required then in each token, and with Tenants must be the one that "iss"
+	// names. Default: none, and identities without a tenant.
+	TenantClaim string
 	// TokenIDClaim is the claim by which a revocation names a token. Default
 	// "jti"; Entra ID has "uti". A token without it is named by a hash: see the
 	// function TokenID.
@@ -158,6 +173,7 @@ func (c Config) withDefaults() Config {
 	for i := range c.Issuers {
 		iss := &c.Issuers[i]
 		iss.Audience = slices.Clone(iss.Audience)
+		iss.Tenants = slices.Clone(iss.Tenants)
 		iss.Keys = slices.Clone(iss.Keys)
 		iss.Algorithms = slices.Clone(iss.Algorithms)
 		for j, alg := range iss.Algorithms {
@@ -208,10 +224,19 @@ func (c Config) faults() []mcpauth.Fault {
 		at := func(field string) string { return fmt.Sprintf("Issuers[%d].%s", i, field) }
 		if text := badText(iss.Name); text != "" {
 			add(at("Name"), text, `the exact "iss" of the issuer's tokens`)
-		} else if j, twice := seen[iss.Name]; twice {
-			add(at("Name"), fmt.Sprintf("%q is that of Issuers[%d] too", iss.Name, j), "each issuer once, with all its keys")
+		} else {
+			iss.tenantFaults(at, add)
+			names := iss.names()
+			for _, name := range names {
+				if j, twice := seen[name]; twice {
+					add(at("Name"), fmt.Sprintf("%q is that of Issuers[%d] too", name, j), "each issuer once, with all its keys")
+					break
+				}
+			}
+			for _, name := range names {
+				seen[name] = i
+			}
 		}
-		seen[iss.Name] = i
 		switch {
 		case len(iss.Audience) == 0 && !iss.AnyAudience:
 			add(at("Audience"), "empty", "the values of which a token's audience must have one, such as this server's URL (AnyAudience turns the check off)")
@@ -240,6 +265,14 @@ func (c Config) faults() []mcpauth.Fault {
 			add(at("AudienceClaim"), text, "a claim name")
 		} else if iss.AudienceClaim == iss.UserIDClaim || slices.Contains(claimsOfOwnMeaning, iss.AudienceClaim) {
 			add(at("AudienceClaim"), fmt.Sprintf("found %q", iss.AudienceClaim), `a claim that names the audience, such as "aud" or "client_id"`)
+		}
+		if iss.TenantClaim != "" {
+			others := append([]string{"aud", "sub", iss.UserIDClaim, iss.AudienceClaim, iss.TokenIDClaim, iss.SessionIDClaim}, claimsOfOwnMeaning...)
+			if text := badText(iss.TenantClaim); text != "" {
+				add(at("TenantClaim"), text, "a claim name")
+			} else if slices.Contains(others, iss.TenantClaim) {
+				add(at("TenantClaim"), fmt.Sprintf("found %q", iss.TenantClaim), `a claim that names the user's tenant, such as "tid"`)
+			}
 		}
 		for _, claim := range []struct{ field, name, usual, other, example string }{
 			{"TokenIDClaim", iss.TokenIDClaim, defaultTokenIDClaim, "", `a claim that tells tokens apart, such as "jti" or "uti"`},

@@ -22,6 +22,11 @@
 // time, and tokens that they cannot judge are refused with ErrUnavailable,
 // which does not send anybody to log in again.
 //
+// An issuer with many tenants, each with an "iss" of its own, is one Issuer with
+// a place for the tenant in its Name and a list of Tenants; which claim names
+// the tenant that a user id belongs to, TenantClaim says. Several providers on
+// one server, one of them this, are for package authn/chain.
+//
 // The verification is strict (RFC 7519 with the advice of RFC 8725); what it
 // refuses beyond other libraries is listed in docs/verification.md.
 package jwt

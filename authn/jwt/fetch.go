@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -30,10 +31,13 @@ func JWKSURL(url string) KeySource {
 // at "{issuer}/.well-known/openid-configuration" (OpenID Connect Discovery 1.0)
 // and at "/.well-known/oauth-authorization-server" (RFC 8414). The metadata
 // must name the issuer exactly as Issuer.Name does, down to a slash at the end.
+// For an issuer with Tenants, see DiscoverAt.
 func Discover() KeySource { return KeySource{form: formMetadata, name: "the issuer's metadata"} }
 
 // DiscoverAt is Discover with metadata at a URL that the issuer's name does not
-// lead to.
+// lead to. With Tenants, it is the metadata of all of them, such as that of
+// ".../common/v2.0" of Entra ID, and must name the issuer as Issuer.Name does,
+// with "{tenantid}" in place of "{tenant}".
 func DiscoverAt(metadataURL string) KeySource {
 	return KeySource{form: formMetadata, url: metadataURL, name: "metadata at " + outbound.Shown(metadataURL)}
 }
@@ -152,7 +156,9 @@ func (iss *issuer) fetchFaults(field string, f Fetch) []mcpauth.Fault {
 		}
 		const expected = "an https URL (http on loopback and for Fetch.PlainHTTPHosts)"
 		if s.form == formMetadata && s.url == "" {
-			if err := outbound.CheckURL(iss.Name, f.PlainHTTPHosts); err != nil {
+			if iss.isPattern() {
+				add(at, "the issuer has Tenants, each with metadata of its own", "DiscoverAt with the metadata of all tenants, or another source")
+			} else if err := outbound.CheckURL(iss.Name, f.PlainHTTPHosts); err != nil {
 				add(at, fmt.Sprintf("the issuer's name leads to no metadata: %v", err), expected+" as the issuer's Name, or DiscoverAt")
 			} else if strings.ContainsRune(iss.Name, '?') {
 				add(at, "the issuer's name leads to no metadata: it has a query", "a Name without one, or DiscoverAt")
@@ -179,9 +185,9 @@ var noKeys, _ = jwk.NewSet(nil)
 func (p *Provider) newSource(iss *issuer) {
 	f, from := p.config.Fetch, iss.Keys[0]
 	c := keyset.Config{
-		Issuer:          iss.Name,
+		Issuer:          iss.template(),
 		Accept:          func(document []byte, began time.Time) error { return p.accept(iss, document, began) },
-		Expire:          func() { p.setKeys(iss, noKeys) },
+		Expire:          func() { p.setKeys(iss, noKeys, nil) },
 		Timeout:         f.Timeout,
 		RefreshInterval: f.RefreshInterval,
 		Cooldown:        f.Cooldown,
@@ -214,12 +220,14 @@ func (p *Provider) accept(iss *issuer, document []byte, began time.Time) error {
 		}
 		return fmt.Errorf("key set: %w", err)
 	}
-	present := iss.keys.Load().set
-	added, removed := set.Without(present), present.Without(set)
+	present := iss.keys.Load()
+	added, removed := set.Without(present.set), present.set.Without(set)
+	of := reserved{}
+	iss.reserve(of, document)
 	why := texts(skipped)
-	if changed := len(added)+len(removed) > 0; changed || !slices.Equal(why, *iss.fetched.skipped.Load()) {
+	if changed := len(added)+len(removed) > 0 || !maps.Equal(of, present.reserved); changed || !slices.Equal(why, *iss.fetched.skipped.Load()) {
 		if changed {
-			p.setKeys(iss, set)
+			p.setKeys(iss, set, of)
 		}
 		iss.fetched.skipped.Store(&why)
 		p.config.Logger.LogAttrs(context.Background(), slog.LevelInfo, "keys fetched", slog.String("issuer", iss.Name), slog.Int("keys", set.Len()),
@@ -229,8 +237,8 @@ func (p *Provider) accept(iss *issuer, document []byte, began time.Time) error {
 	return nil
 }
 
-func (p *Provider) setKeys(iss *issuer, set *jwk.Set) {
-	iss.keys.Store(&keys{issuer: iss, set: set})
+func (p *Provider) setKeys(iss *issuer, set *jwk.Set, of reserved) {
+	iss.keys.Store(&keys{issuer: iss, set: set, reserved: of})
 	p.generation.Add(1)
 }
 
@@ -356,9 +364,9 @@ func (p *Provider) Ready() error {
 		return errors.New("jwt: closed")
 	}
 	var without []string
-	for _, name := range p.Issuers() {
-		if p.issuers[name].keys.Load().set == noKeys {
-			without = append(without, name)
+	for _, iss := range p.order {
+		if iss.keys.Load().set == noKeys {
+			without = append(without, iss.Name)
 		}
 	}
 	if len(without) > 0 {
@@ -370,12 +378,12 @@ func (p *Provider) Ready() error {
 // refetchAll fetches the keys of all issuers that have them fetched.
 func (p *Provider) refetchAll() error {
 	var group sync.WaitGroup
-	failures := make([]error, len(p.config.Issuers))
-	for i, name := range p.Issuers() {
-		if f := p.issuers[name].fetched; f != nil {
+	failures := make([]error, len(p.order))
+	for i, iss := range p.order {
+		if f := iss.fetched; f != nil {
 			group.Go(func() {
 				if err := f.source.Fetch(context.Background()); err != nil {
-					failures[i] = fmt.Errorf("jwt: issuer %q: %w", name, err)
+					failures[i] = fmt.Errorf("jwt: issuer %q: %w", iss.Name, err)
 				}
 			})
 		}

@@ -1,6 +1,7 @@
 package jwt_test
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -39,6 +40,33 @@ func FuzzToken(f *testing.F) {
 	f.Fuzz(func(t *testing.T, token string) {
 		if taken := judge(t, one, token); judge(t, several, token) != taken {
 			t.Errorf("%q: taken with one issuer %v, with two %v", token, taken, !taken)
+		}
+	})
+}
+
+// FuzzKeyOfATenant gives a key, in the set of all tenants, whatever "issuer".
+func FuzzKeyOfATenant(f *testing.F) {
+	const template = "https://login.example/{tenantid}/v2.0"
+	for _, value := range []string{quoted(template), quoted(pattern), quoted(acme), quoted(globex), quoted(initech), `""`, "null", "7", `["` + acme + `"]`, `"https:\/\/login.example/acme/v2.0"`, `"x","issuer":"y"`, `"` + acme + `","Issuer":"` + globex + `"`} {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		iss := tenanted()
+		iss.Algorithms, iss.Keys = nil, []jwt.KeySource{jwt.JWKS(tokentest.JWKS(tokentest.With(first.JWK("k"), `"issuer":`+value)))}
+		p, err := jwt.New(jwt.Config{Issuers: []jwt.Issuer{iss}, Logger: discard})
+		if err != nil {
+			return // no set
+		}
+		defer p.Close()
+		var named struct{ Issuer any }
+		if err := json.Unmarshal([]byte(`{"Issuer":`+value+`}`), &named); err != nil {
+			return // more than a value
+		}
+		for _, tenant := range []string{acme, globex} {
+			_, err := verify(p, first.Token(first.HeaderWith(`"kid":"k"`), claims("iss", quoted(tenant))))
+			if all := named.Issuer == template || named.Issuer == pattern; (err == nil) != (all || named.Issuer == tenant) && !strings.Contains(value, ",") {
+				t.Errorf("a key of %s, for %s: %v", value, tenant, err)
+			}
 		}
 	})
 }

@@ -155,6 +155,7 @@ func withoutPath(err error) error {
 // issuer is a configured issuer with its keys as they are now.
 type issuer struct {
 	Issuer
+	tenants map[string]string // see tenantsOf
 	keys    atomic.Pointer[keys]
 	scopes  atomic.Pointer[scopes] // those of the last good token
 	fetched *fetched               // nil when the keys are static
@@ -169,6 +170,8 @@ type keys struct {
 	issuer *issuer
 	set    *jwk.Set
 	digest [sha256.Size]byte // of the sources, when they are static
+
+	reserved reserved // keys of the set, where there are tenants
 }
 
 // current reports whether k is still the state of its issuer's keys.
@@ -181,7 +184,7 @@ func (iss *issuer) load(field string) (*keys, []mcpauth.Fault) {
 		faults   []mcpauth.Fault
 		readable = map[int][]byte{}
 		digest   = sha256.New()
-		next     = &keys{issuer: iss}
+		next     = &keys{issuer: iss, reserved: reserved{}}
 	)
 	at := func(i int) string { return fmt.Sprintf("%s.Keys[%d]", field, i) }
 	for i, source := range iss.Keys {
@@ -211,6 +214,9 @@ func (iss *issuer) load(field string) (*keys, []mcpauth.Fault) {
 		text, ok := readable[i]
 		if !ok {
 			continue
+		}
+		if source.form == formJWKS {
+			iss.reserve(next.reserved, text)
 		}
 		parsed, errs := source.parse(text, iss.Algorithms)
 		for _, err := range errs {

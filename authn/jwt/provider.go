@@ -18,8 +18,10 @@ import (
 // Provider verifies tokens. It is safe for concurrent use.
 type Provider struct {
 	config  Config
-	issuers map[string]*issuer
-	only    *issuer // the one issuer, when there is just one
+	order   []*issuer          // as in the configuration
+	issuers map[string]*issuer // by each exact "iss"
+	names   []string           // of the issuers, as in the configuration, for messages
+	only    *issuer            // the one issuer, when there is just one
 	now     func() instant
 
 	accepted *accepted // nil when results are not kept
@@ -70,7 +72,7 @@ func New(c Config) (*Provider, error) {
 	faults := c.faults()
 	p := &Provider{config: c, issuers: map[string]*issuer{}}
 	for i, settings := range c.Issuers {
-		iss := &issuer{Issuer: settings, revocations: c.Revocations}
+		iss := &issuer{Issuer: settings, tenants: tenantsOf(&settings), revocations: c.Revocations}
 		iss.describe = iss.revocable
 		field := fmt.Sprintf("Issuers[%d]", i)
 		if iss.fetches() {
@@ -82,16 +84,18 @@ func New(c Config) (*Provider, error) {
 			faults = append(faults, keyFaults...)
 			iss.keys.Store(k)
 		}
-		p.issuers[iss.Name] = iss
-		p.only = iss
+		for _, name := range iss.names() {
+			p.issuers[name] = iss
+		}
+		p.order, p.names, p.only = append(p.order, iss), append(p.names, iss.Name), iss
 	}
 	if len(faults) > 0 {
 		return nil, &mcpauth.ConfigError{Package: "jwt", Faults: faults}
 	}
-	if len(p.issuers) > 1 {
+	if len(p.order) > 1 {
 		p.only = nil
 	}
-	for _, iss := range p.issuers {
+	for _, iss := range p.order {
 		if iss.fetched != nil {
 			p.newSource(iss)
 		}
@@ -122,7 +126,7 @@ func (p *Provider) Start(ctx context.Context) error {
 	}
 	p.started = true
 	files := false
-	for _, iss := range p.config.Issuers {
+	for _, iss := range p.order {
 		p.config.Logger.LogAttrs(ctx, slog.LevelInfo, "jwt provider started",
 			slog.String("issuer", iss.Name), slog.Any("audience", iss.Audience),
 			slog.Bool("cache", !p.config.Cache.Off), slog.Duration("cache_ttl", p.config.Cache.TTL))
@@ -133,7 +137,7 @@ func (p *Provider) Start(ctx context.Context) error {
 		for _, source := range iss.Keys {
 			files = files || source.isFile
 		}
-		if f := p.issuers[iss.Name].fetched; f != nil {
+		if f := iss.fetched; f != nil {
 			if err := f.source.Start(ctx); err != nil {
 				return fmt.Errorf("jwt: %w", err)
 			}
@@ -183,8 +187,7 @@ func (p *Provider) reloadStatic() error {
 		faults []mcpauth.Fault
 		next   = map[*issuer]*keys{}
 	)
-	for i := range p.config.Issuers {
-		iss := p.issuers[p.config.Issuers[i].Name]
+	for i, iss := range p.order {
 		if iss.fetched != nil {
 			continue
 		}
@@ -215,7 +218,7 @@ func (p *Provider) Close() error {
 	if p.stop != nil {
 		p.stop()
 	}
-	for _, iss := range p.issuers {
+	for _, iss := range p.order {
 		if iss.fetched != nil {
 			iss.fetched.source.Close()
 		}
@@ -245,12 +248,12 @@ func (p *Provider) clear() {
 	p.latest.InvalidateAll()
 }
 
-// Issuers returns the names of the issuers, in the order of the
-// configuration.
+// Issuers returns the names of the issuers, in the order of the configuration:
+// each exact "iss", where an issuer has Tenants.
 func (p *Provider) Issuers() []string {
-	names := make([]string, len(p.config.Issuers))
-	for i, iss := range p.config.Issuers {
-		names[i] = iss.Name
+	var names []string
+	for _, iss := range p.order {
+		names = append(names, iss.names()...)
 	}
 	return names
 }
@@ -261,9 +264,19 @@ func (p *Provider) Issuers() []string {
 // none is known that is still good. The index is written when a token is
 // verified, not when it is answered from the cache; it is bounded by
 // Cache.MaxBytes and kept also when the cache is off. Tokens of an issuer with
-// AnyAudience are not in it, and a revoked token is not returned.
+// AnyAudience are not in it, and a revoked token is not returned. Users of an
+// issuer with a TenantClaim are found by TenantToken.
 func (p *Provider) Token(issuer, userID string) (token mcpauth.Secret, ok bool) {
-	e, ok := p.latest.GetIfPresent(issuer + "\x00" + userID)
+	return p.TenantToken(issuer, userID, "")
+}
+
+// TenantToken is Token for a user of a tenant.
+func (p *Provider) TenantToken(issuer, userID, tenant string) (token mcpauth.Secret, ok bool) {
+	who, err := mcpauth.NewIdentity(mcpauth.IdentityFields{Issuer: issuer, UserID: userID, Tenant: tenant})
+	if err != nil {
+		return mcpauth.Secret{}, false
+	}
+	e, ok := p.latest.GetIfPresent(who.Principal())
 	if !ok || p.closed.Load() || e.check(p.now()) != nil {
 		return mcpauth.Secret{}, false
 	}
@@ -294,8 +307,8 @@ func (p *Provider) Stats() Stats {
 	if p.refused != nil {
 		s.Refused = p.refused.stats()
 	}
-	for _, settings := range p.config.Issuers {
-		if iss := p.issuers[settings.Name]; iss.fetched != nil {
+	for _, iss := range p.order {
+		if iss.fetched != nil {
 			s.KeySets = append(s.KeySets, iss.keySetStats())
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
@@ -38,7 +39,7 @@ func (p *Provider) Revocations() any {
 // an issuer. It is for the Lifetime of a revoke.Config.
 func (c Config) Lifetime(issuer string) (longest time.Duration, known bool) {
 	for _, iss := range c.withDefaults().Issuers {
-		if iss.Name != issuer {
+		if !slices.Contains(iss.names(), issuer) {
 			continue
 		}
 		if iss.MaxLifetime > 0 {

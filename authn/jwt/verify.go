@@ -208,7 +208,7 @@ func (p *Provider) verify(token string, now instant) (*entry, error) {
 			return nil, malformed(err)
 		}
 		if iss = p.issuers[string(name)]; iss == nil {
-			return nil, wrongIssuer(name, p.Issuers()...)
+			return nil, wrongIssuer(name, p.names...)
 		}
 	}
 	if err := iss.checkType(header); err != nil {
@@ -252,11 +252,22 @@ func (p *Provider) verify(token string, now instant) (*entry, error) {
 	if err := iss.judge(&c, e, now); err != nil {
 		return nil, err
 	}
+	if owner, reserved := k.reserved[last.ID]; reserved && owner != string(c.issuer) {
+		return nil, errReservedKey(c.issuer, last.ID, owner)
+	}
 	if len(c.userID) == 0 {
 		return nil, noUser(iss, &c)
 	}
-	if !validUserID(c.userID) {
+	if !validID(c.userID) {
 		return nil, malformed(fmt.Errorf("control characters in %q", iss.UserIDClaim))
+	}
+	if iss.TenantClaim != "" {
+		if len(c.tenant) == 0 {
+			return nil, missing(iss.TenantClaim)
+		}
+		if !validID(c.tenant) {
+			return nil, malformed(fmt.Errorf("control characters in %q", iss.TenantClaim))
+		}
 	}
 	scopeText, err := c.scopeText()
 	if err != nil {
@@ -267,9 +278,14 @@ func (p *Provider) verify(token string, now instant) (*entry, error) {
 	scopes := iss.splitScopes(scopeText)
 	s.kept = append(append(s.kept[:0], c.userID...), c.subject...)
 	kept, user := string(s.kept), len(c.userID)
+	issuerName := iss.Name
+	if iss.tenants != nil {
+		issuerName = string(c.issuer)
+	}
 	e.identity, err = mcpauth.NewIdentity(mcpauth.IdentityFields{
-		Issuer:      iss.Name,
+		Issuer:      issuerName,
 		UserID:      kept[:user],
+		Tenant:      string(c.tenant),
 		Subject:     kept[user:],
 		Scopes:      scopes.list,
 		Expiry:      time.Unix(e.end, 0),
@@ -341,11 +357,14 @@ func (iss *issuer) checkType(h jws.Header) error {
 // judge compares claims with what iss says and notes in e from when to when
 // they hold.
 func (iss *issuer) judge(c *claims, e *entry, now instant) error {
+	tenant, ours := iss.takes(c.issuer)
 	switch {
 	case c.issuer == nil:
 		return missing("iss")
-	case string(c.issuer) != iss.Name:
+	case !ours:
 		return wrongIssuer(c.issuer, iss.Name)
+	case tenant != "" && len(c.tenant) > 0 && string(c.tenant) != tenant:
+		return errOtherTenant(iss, c.issuer, c.tenant)
 	case c.typ != nil && string(c.typ) != "Bearer":
 		return malformed(fmt.Errorf(`the claim "typ" %.64q is not that of an access token`, c.typ))
 	case c.tokenUse != nil && string(c.tokenUse) != "access":

@@ -1,0 +1,5 @@
+//go:build race
+
+package jwt_test
+
+func init() { raced = true }

@@ -22,7 +22,7 @@ const (
 	ErrMalformedHeader      Code = "malformed_header"      // the Authorization header is not "Bearer <token>", or there are two
 	ErrMalformedToken       Code = "malformed_token"       // not a token of the form and type that this server takes
 	ErrUnsupportedAlgorithm Code = "unsupported_algorithm" // signed with an algorithm that no key of the issuer serves
-	ErrUnknownKey           Code = "unknown_key"           // signed with a key that the issuer does not have
+	ErrUnknownKey           Code = "unknown_key"           // signed with a key that the issuer does not have, or an API key that nobody has
 	ErrBadSignature         Code = "bad_signature"         // the signature does not fit the key
 	ErrExpired              Code = "expired"               // past its lifetime
 	ErrNotYetValid          Code = "not_yet_valid"         // before its "nbf", or issued in the future
@@ -31,6 +31,7 @@ const (
 	ErrMissingClaim         Code = "missing_claim"         // lacks a claim that this server needs
 	ErrTooLarge             Code = "too_large"             // longer than the limit
 	ErrRevoked              Code = "revoked"               // revoked before its time
+	ErrInactive             Code = "inactive"              // not active, says the authorization server that was asked
 	ErrInsufficientScope    Code = "insufficient_scope"    // a valid user without the scope that the operation needs
 	ErrForbidden            Code = "forbidden"             // not allowed to anybody, whatever their scopes
 	ErrForbiddenHost        Code = "forbidden_host"        // sent under a name that is not this server's

@@ -43,6 +43,9 @@ type Provider interface {
 	Ready() error
 	// Measure returns the measurements of all providers.
 	Measure() []mcpauth.Measurement
+	// TakesAnyAudience reports whether one of the providers takes tokens that
+	// are meant for others.
+	TakesAnyAudience() bool
 }
 
 // Methods that providers may have.
@@ -51,6 +54,7 @@ type (
 	preparing  interface{ Ready() error }
 	measuring  interface{ Measure() []mcpauth.Measurement }
 	refusing   interface{ Revocations() any }
+	accepting  interface{ TakesAnyAudience() bool }
 	developing interface{ DevelopmentOnly() }
 	// list is what can be asked for providers that do not refuse by it.
 	list interface {
@@ -299,6 +303,14 @@ func (c *chain) Ready() error {
 		}
 	}
 	return errors.Join(failures...)
+}
+
+// TakesAnyAudience implements Provider.
+func (c *chain) TakesAnyAudience() bool {
+	return slices.ContainsFunc(c.providers, func(p mcpauth.Provider) bool {
+		a, ok := p.(accepting)
+		return ok && a.TakesAnyAudience()
+	})
 }
 
 // Measure implements Provider.

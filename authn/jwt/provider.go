@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -246,6 +247,12 @@ func (p *Provider) clear() {
 		p.refused.InvalidateAll()
 	}
 	p.latest.InvalidateAll()
+}
+
+// TakesAnyAudience reports whether an issuer has AnyAudience: its tokens may be
+// meant for whatever other server, and are not to be forwarded.
+func (p *Provider) TakesAnyAudience() bool {
+	return slices.ContainsFunc(p.config.Issuers, func(iss Issuer) bool { return iss.AnyAudience })
 }
 
 // Issuers returns the names of the issuers, in the order of the configuration:

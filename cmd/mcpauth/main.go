@@ -23,9 +23,13 @@ type commands struct {
 	Token struct {
 		Mint   mintCommand   `cmd:"" help:"Make a signed token."`
 		Verify verifyCommand `cmd:"" help:"Check tokens as the server would, and say what is wrong with them."`
-	} `cmd:"" help:"Make and check tokens."`
-	Revoke  revokeCommand  `cmd:"" help:"Revoke tokens, users and sessions on a running server."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+		Print  printCommand  `cmd:"" help:"Print the access token of a login, such as for curl. It is refreshed when needed."`
+	} `cmd:"" help:"Make, check and print tokens."`
+	Login      loginCommand      `cmd:"" help:"Log in to an authorization server with a browser, and keep the tokens."`
+	APIKey     apikeyCommand     `cmd:"" name:"apikey" help:"Make, list, revoke and rotate API keys."`
+	Revoke     revokeCommand     `cmd:"" help:"Revoke tokens, users and sessions on a running server."`
+	Credential credentialCommand `cmd:"" help:"See to the credentials that a running server has cached."`
+	Version    versionCommand    `cmd:"" help:"Print the version."`
 }
 
 // streams is what a command reads and writes.

@@ -55,7 +55,7 @@ var outcomes = []Outcome{OK, Failed, Refused, Cancelled}
 var codes = []mcpauth.Code{
 	mcpauth.ErrMissingCredential, mcpauth.ErrMalformedHeader, mcpauth.ErrMalformedToken, mcpauth.ErrUnsupportedAlgorithm,
 	mcpauth.ErrUnknownKey, mcpauth.ErrBadSignature, mcpauth.ErrExpired, mcpauth.ErrNotYetValid, mcpauth.ErrWrongIssuer,
-	mcpauth.ErrWrongAudience, mcpauth.ErrMissingClaim, mcpauth.ErrTooLarge, mcpauth.ErrRevoked, mcpauth.ErrInsufficientScope,
+	mcpauth.ErrWrongAudience, mcpauth.ErrMissingClaim, mcpauth.ErrTooLarge, mcpauth.ErrRevoked, mcpauth.ErrInactive, mcpauth.ErrInsufficientScope,
 	mcpauth.ErrForbidden, mcpauth.ErrForbiddenHost, mcpauth.ErrForbiddenOrigin, mcpauth.ErrRateLimited, mcpauth.ErrUnknownSession, mcpauth.ErrUnavailable,
 }
 

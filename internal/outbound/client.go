@@ -2,13 +2,16 @@ package outbound
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -24,6 +27,10 @@ type ClientConfig struct {
 	// PrivateHosts are hosts, with or without a port, that may if Private is
 	// not set.
 	PrivateHosts []string
+	// Found says that the URLs were found in documents, not written by an
+	// operator: they lead to public addresses only, also where the URL is an
+	// address itself, except for PrivateHosts and PlainHTTPHosts.
+	Found bool
 	// PlainHTTPHosts are hosts, with or without a port, that may be asked over
 	// plain http, as loopback may. They may be private, too.
 	PlainHTTPHosts []string
@@ -32,6 +39,8 @@ type ClientConfig struct {
 	// KeepAlive is how long a connection is kept for the next request. Default
 	// 30 s.
 	KeepAlive time.Duration
+	// Resolver looks names up; nil for the system's.
+	Resolver *net.Resolver
 
 	transport http.RoundTripper // of tests
 }
@@ -51,7 +60,7 @@ func NewClient(c ClientConfig) *Client {
 	for _, r := range []Reach{Anywhere, Public, Loopback} {
 		cl.transports[r] = c.transport
 		if c.transport == nil {
-			cl.transports[r] = NewTransport(Transport{Reach: r, Roots: c.Roots, KeepAlive: c.KeepAlive})
+			cl.transports[r] = NewTransport(Transport{Reach: r, Roots: c.Roots, Resolver: c.Resolver, KeepAlive: c.KeepAlive})
 		}
 	}
 	return cl
@@ -68,6 +77,7 @@ type Answer struct {
 var (
 	ErrRedirect = errors.New("answered with a redirect, which is not followed with a credential")
 	ErrTooLarge = errors.New("the answer is too large")
+	ErrNotHTTP  = errors.New("answered with what is not proper HTTP")
 )
 
 // Do makes the request and reads the answer to its end. A redirect is an error:
@@ -90,9 +100,22 @@ func (c *Client) Do(r *http.Request) (*Answer, error) {
 		if e := (*url.Error)(nil); errors.As(err, &e) {
 			err = e.Err
 		}
+		if quotes(err) {
+			err = ErrNotHTTP
+		}
 		return nil, fmt.Errorf("%s %s: %w", r.Method, Shown(r.URL.String()), err)
 	}
 	return answer, nil
+}
+
+// quotes reports whether err is about the form of an answer. Such errors quote it,
+// and a server may send back what it was sent.
+func quotes(err error) bool {
+	if errors.As(err, new(*net.OpError)) || errors.As(err, new(*tls.CertificateVerificationError)) {
+		return false
+	}
+	text := err.Error()
+	return strings.Contains(text, "malformed") || strings.Contains(text, `"`)
 }
 
 func (c *Client) reachOf(u *url.URL) (Reach, error) {
@@ -101,6 +124,8 @@ func (c *Client) reachOf(u *url.URL) (Reach, error) {
 	}
 	_, notAddress := netip.ParseAddr(u.Hostname())
 	switch plain := Listed(u, c.config.PlainHTTPHosts); {
+	case c.config.Found && !plain && !Listed(u, c.config.PrivateHosts):
+		return Public, nil
 	case u.Scheme == "http" && !plain:
 		return Loopback, nil
 	case plain, c.config.Private, Listed(u, c.config.PrivateHosts), notAddress == nil, LoopbackName(u.Hostname()):

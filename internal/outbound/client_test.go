@@ -99,3 +99,21 @@ func TestPlacesThatAreNotAsked(t *testing.T) {
 		}
 	}
 }
+
+// A document must not lead into the network of the server that reads it, by a
+// name or by an address, except back to where the operator has sent it.
+func TestURLsOfDocumentsLeadToPublicAddresses(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	own := strings.TrimPrefix(server.URL, "http://")
+	client := outbound.NewClient(outbound.ClientConfig{Timeout: time.Second, MaxBody: 100, Found: true, PrivateHosts: []string{own}})
+	defer client.Close()
+	for _, url := range []string{"http://127.0.0.1:1/", "https://127.0.0.1:1/", "https://localhost:1/", "https://10.0.0.1/", "https://[::ffff:10.0.0.1]/"} {
+		if _, err := client.Do(request(t, url)); !errors.Is(err, outbound.ErrNotPublic) {
+			t.Errorf("%s: %v, want %v", url, err, outbound.ErrNotPublic)
+		}
+	}
+	if answer, err := client.Do(request(t, server.URL)); err != nil || answer.Status != http.StatusOK {
+		t.Errorf("the operator's own: %v, %v", answer, err)
+	}
+}

@@ -1,0 +1,450 @@
+package apikey
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
+
+	"github.com/mcpauth-go/mcpauth"
+)
+
+// Provider takes API keys. It is safe for concurrent use.
+type Provider struct {
+	config  Config
+	errForm error
+
+	accepted  *otter.Cache[Hash, *entry]
+	refused   *otter.Cache[Hash, refusal]
+	evictions atomic.Uint64
+	flight    singleflight.Group
+	// changes counts, by the first byte of hashes, what the store has said of
+	// its keys, so that a lookup which a change has overtaken is made again.
+	changes [256]atomic.Uint64
+	limits  *otter.Cache[Hash, *limiter]
+
+	inAll    *rate.Limiter
+	bySource *otter.Cache[string, *rate.Limiter]
+	index    index
+	counts   counts
+	uses     uses
+
+	lifecycle sync.Mutex
+	started   bool
+	closed    atomic.Bool
+	unwatch   func()
+	// working ends with Close. Lookups belong to no request: many may wait for
+	// one of them.
+	working context.Context
+	stop    context.CancelFunc
+	workers sync.WaitGroup
+}
+
+var (
+	_ mcpauth.Provider  = (*Provider)(nil)
+	_ mcpauth.Selective = (*Provider)(nil)
+	_ mcpauth.Lifecycle = (*Provider)(nil)
+)
+
+// entry is a good key: the identity that it stands for, and all that decides
+// whether it still does.
+type entry struct {
+	identity *mcpauth.Identity
+	id       string
+	hash     Hash
+	expires  time.Time // on the wall clock; zero for never
+	until    time.Time // how long it is answered from memory, on the monotonic clock
+	limit    *limiter  // nil for none
+	size     uint32
+	epoch    atomic.Uint32 // of the revocations, when it was last found not to be among them; 0: never
+	used     atomic.Int64  // seconds since 1970
+	noted    atomic.Bool   // is among the uses to write down
+}
+
+// refusal is why a key is refused that need not be looked up again for a while.
+type refusal struct {
+	err   error
+	until time.Time
+}
+
+const (
+	// entryOverhead is what a key takes beside extraordinary strings.
+	entryOverhead = 1024
+	// remembered is how long after its TTL a key counts as seen before.
+	remembered = 24 * time.Hour
+
+	refusalTTL  = 10 * time.Second
+	maxRefusals = 8192
+	maxSources  = 8192
+	maxLimits   = 65536
+)
+
+// New returns a Provider for c. The error, a *mcpauth.ConfigError, has
+// everything that is wrong with it. Nothing is asked of the store yet.
+//
+// The Provider answers at once. Start begins what goes on in the background: to
+// write down when keys were used, and to read files again. Close must follow New
+// in any case.
+func New(c Config) (*Provider, error) {
+	c = c.withDefaults()
+	if faults := c.faults(); len(faults) > 0 {
+		return nil, &mcpauth.ConfigError{Package: "apikey", Faults: faults}
+	}
+	p := &Provider{config: c, unwatch: func() {}}
+	p.errForm = &mcpauth.Error{Code: mcpauth.ErrMalformedToken,
+		Message: fmt.Sprintf("Not an API key of this server. Expected: %s and %d more characters", c.Prefix, randomChars)}
+	p.accepted = otter.Must(&otter.Options[Hash, *entry]{
+		MaximumWeight: uint64(c.Cache.MaxBytes),
+		Weigher:       func(_ Hash, e *entry) uint32 { return e.size },
+		// Only gives memory back: whether an entry is good is for it to say.
+		ExpiryCalculator: otter.ExpiryWriting[Hash, *entry](c.Cache.TTL + remembered),
+		OnAtomicDeletion: func(e otter.DeletionEvent[Hash, *entry]) {
+			if e.Cause == otter.CauseOverflow {
+				p.evictions.Add(1)
+			}
+		},
+	})
+	p.refused = otter.Must(&otter.Options[Hash, refusal]{
+		MaximumSize: maxRefusals, ExpiryCalculator: otter.ExpiryWriting[Hash, refusal](refusalTTL)})
+	p.limits = otter.Must(&otter.Options[Hash, *limiter]{
+		MaximumSize: maxLimits, ExpiryCalculator: otter.ExpiryAccessingFunc(func(l otter.Entry[Hash, *limiter]) time.Duration {
+			// An entry uses it for a TTL, and then it takes Per to refill.
+			return c.Cache.TTL + l.Value.per() + 2*time.Second
+		})})
+	p.bySource = otter.Must(&otter.Options[string, *rate.Limiter]{
+		MaximumSize: maxSources, ExpiryCalculator: otter.ExpiryAccessing[string, *rate.Limiter](c.WrongKeys.BySource.Per + 2*time.Second)})
+	p.inAll = c.WrongKeys.InAll.limiter()
+	p.working, p.stop = context.WithCancel(context.Background())
+	if s, ok := c.Store.(watcher); ok {
+		p.unwatch = s.Watch(func(h Hash) { p.Changed(h) })
+	}
+	return p, nil
+}
+
+// Start begins the background work. It returns at once, and fails when called
+// twice or after Close.
+func (p *Provider) Start(ctx context.Context) error {
+	p.lifecycle.Lock()
+	defer p.lifecycle.Unlock()
+	if p.started || p.closed.Load() {
+		return errors.New("apikey: the provider has been started or closed before")
+	}
+	p.started = true
+	p.config.Logger.LogAttrs(ctx, slog.LevelInfo, "API key provider started",
+		slog.String("issuer", p.config.Issuer), slog.String("prefix", p.config.Prefix), slog.Duration("cache_ttl", p.config.Cache.TTL))
+	if s, ok := p.config.Store.(recorder); ok {
+		p.uses.wanted.Store(true)
+		p.workers.Go(func() {
+			p.every(p.config.UseInterval, "uses of API keys not written down", func() error { return p.record(s) })
+		})
+	}
+	if s, ok := p.config.Store.(reloader); ok {
+		p.workers.Go(func() { p.every(p.config.ReloadInterval, "API keys not read again, those in use stay", s.Reload) })
+	}
+	return nil
+}
+
+// every calls work at an interval until Close. A lasting fault is logged once.
+func (p *Provider) every(interval time.Duration, fault string, work func() error) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	var last string
+	for {
+		select {
+		case <-p.working.Done():
+			return
+		case <-ticker.C:
+		}
+		err := work()
+		text := ""
+		if err != nil && p.working.Err() == nil {
+			if text = err.Error(); text != last {
+				p.config.Logger.LogAttrs(p.working, slog.LevelError, fault, slog.Any("error", err))
+			}
+		}
+		last = text
+	}
+}
+
+// begin makes room for a worker that Close waits for. It fails after Close.
+func (p *Provider) begin() bool {
+	p.lifecycle.Lock()
+	defer p.lifecycle.Unlock()
+	if p.closed.Load() {
+		return false
+	}
+	p.workers.Add(1)
+	return true
+}
+
+// Close ends what goes on, writes down which keys were used, and forgets all
+// keys. From then on every request is refused with ErrUnavailable. The store
+// stays open. Closing again does nothing. The error says that a lookup has not
+// ended in its time.
+func (p *Provider) Close() error {
+	p.lifecycle.Lock()
+	if p.closed.Swap(true) {
+		p.lifecycle.Unlock()
+		return nil
+	}
+	started := p.started
+	p.lifecycle.Unlock()
+	p.unwatch()
+	p.stop()
+	err := p.wait()
+	if s, ok := p.config.Store.(recorder); ok && started {
+		if err := p.record(s); err != nil {
+			p.config.Logger.Error("uses of API keys not written down", "error", err)
+		}
+	}
+	p.accepted.InvalidateAll()
+	p.refused.InvalidateAll()
+	p.accepted.StopAllGoroutines()
+	p.refused.StopAllGoroutines()
+	p.limits.StopAllGoroutines()
+	p.bySource.StopAllGoroutines()
+	if started {
+		p.config.Logger.Info("API key provider closed")
+	}
+	return err
+}
+
+// wait waits for the workers, who have been told to stop. There is no ending a
+// function of the user's that does not heed its context.
+func (p *Provider) wait() error {
+	ended := make(chan struct{})
+	go func() {
+		p.workers.Wait()
+		close(ended)
+	}()
+	late := time.NewTimer(p.config.Timeout)
+	defer late.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-late.C:
+		return errors.New("apikey: a lookup in the store goes on")
+	}
+}
+
+// Changed says that the store may say something else of these keys by now, so
+// that the next request with one looks it up. Stores of this module call it
+// themselves.
+func (p *Provider) Changed(hashes ...Hash) {
+	for _, h := range hashes {
+		// First: a lookup that is under way sees it after it has put away what
+		// it found, or else what it found is put away before it is forgotten.
+		p.changes[h[0]].Add(1)
+		p.forget(h)
+	}
+}
+
+func (p *Provider) forget(h Hash) {
+	p.accepted.Invalidate(h)
+	p.refused.Invalidate(h)
+}
+
+// Revocations returns Config.Revocations, or nil where there are none. A gateway
+// makes sure by it that they are its own.
+func (p *Provider) Revocations() any {
+	if p.config.Revocations == nil {
+		return nil
+	}
+	return p.config.Revocations
+}
+
+// Authenticate implements [mcpauth.Provider]. A key that is answered from memory
+// costs no allocation.
+func (p *Provider) Authenticate(ctx context.Context, r *mcpauth.Request) (*mcpauth.Identity, error) {
+	if p.closed.Load() {
+		return nil, errClosed
+	}
+	key, err := credential(r)
+	if err != nil {
+		return nil, err
+	}
+	if !wellFormed(key, p.config.Prefix) {
+		return nil, p.errForm
+	}
+	hash := HashOf(key)
+	now := time.Now()
+	e, seen := p.accepted.GetIfPresent(hash)
+	if !seen || !now.Before(e.until) {
+		if e, err = p.find(ctx, r, hash, seen); err != nil {
+			return nil, err
+		}
+		now = time.Now()
+	}
+	if err := p.judge(e, now); err != nil {
+		return nil, err
+	}
+	p.note(e, now)
+	return e.identity, nil
+}
+
+// judge says whether a key is good now. It judges what has just been looked up
+// and what is kept alike.
+func (p *Provider) judge(e *entry, now time.Time) error {
+	if !e.expires.IsZero() && !now.Before(e.expires) {
+		return errExpired
+	}
+	if list := p.config.Revocations; list != nil {
+		epoch := list.Epoch() // before asking: it is stored for what was there by then
+		if e.epoch.Load() != epoch {
+			if list.Revoked(e.identity.Revocable()) {
+				return errRevoked
+			}
+			e.epoch.Store(epoch)
+		}
+	}
+	if e.limit != nil {
+		if wait, ok := e.limit.take(now); !ok {
+			return &mcpauth.Error{Code: mcpauth.ErrRateLimited, Message: "Too many requests with this API key. Please try again later.", RetryAfter: wait}
+		}
+	}
+	return nil
+}
+
+// header is X-API-Key as net/http spells it.
+const header = "X-Api-Key"
+
+// credential returns the key that a request has, of whatever form.
+func credential(r *mcpauth.Request) (string, error) {
+	own := r.Header[header]
+	if len(own) > 1 {
+		return "", errHeader
+	}
+	token, err := mcpauth.BearerToken(r.Header)
+	if len(own) == 0 || own[0] == "" {
+		switch {
+		case err == nil:
+			return token, nil
+		case errors.Is(err, mcpauth.ErrMissingCredential):
+			return "", errNoKey
+		}
+		return "", errHeader
+	}
+	if bearer := r.Header["Authorization"]; len(bearer) > 1 || len(bearer) == 1 && bearer[0] != "" {
+		return "", errHeader
+	}
+	return own[0], nil
+}
+
+// Recognizes implements [mcpauth.Selective]: it reports whether the request has
+// an X-API-Key header, or something in Authorization that begins as keys do.
+func (p *Provider) Recognizes(r *mcpauth.Request) bool {
+	if own := r.Header[header]; len(own) > 1 || len(own) == 1 && own[0] != "" {
+		return true
+	}
+	for _, value := range r.Header["Authorization"] {
+		if scheme, token, two := strings.Cut(value, " "); two && strings.EqualFold(scheme, "Bearer") {
+			value = token
+		}
+		if strings.HasPrefix(strings.TrimLeft(value, " \t"), p.config.Prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// newEntry returns the entry of a key that the store has found. It fails when
+// what the store says makes no sense.
+func (p *Provider) newEntry(k *Key, now time.Time) (*entry, error) {
+	if text := k.Rate.fault(); text != "" {
+		return nil, errors.New("the key's rate: " + text)
+	}
+	revocable := mcpauth.Revocable{TokenID: k.ID, IssuedAt: k.Created}
+	if k.ID == "" {
+		revocable.TokenID = "sha256:" + k.Hash.String()
+	}
+	claims := map[string]string{"key_id": k.ID, "key_name": k.Name}
+	size := entryOverhead + 2*(len(k.ID)+len(k.Name)+len(k.UserID)+len(k.Tenant))
+	scopes := make([]string, len(k.Scopes))
+	for i, s := range k.Scopes {
+		scopes[i] = strings.Clone(s)
+		size += len(s) + 16
+	}
+	id, err := mcpauth.NewIdentity(mcpauth.IdentityFields{
+		Issuer:    p.config.Issuer,
+		UserID:    k.UserID,
+		Tenant:    k.Tenant,
+		Scopes:    scopes,
+		Expiry:    k.Expires,
+		Revocable: func(*mcpauth.Identity) mcpauth.Revocable { return revocable },
+		Claims: func(mcpauth.Secret) map[string]json.RawMessage {
+			all := map[string]json.RawMessage{}
+			for name, value := range claims {
+				if value != "" {
+					all[name], _ = json.Marshal(value)
+				}
+			}
+			return all
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{identity: id, id: k.ID, hash: k.Hash, expires: k.Expires.Round(0), until: now.Add(p.config.Cache.TTL),
+		size: uint32(min(size, math.MaxUint32))}
+	if k.Rate != (Rate{}) {
+		e.limit = p.limiterOf(k.Hash, k.Rate)
+	}
+	return e, nil
+}
+
+// limiter is the bucket of a key, which outlasts its entries.
+type limiter struct {
+	*rate.Limiter
+	Rate
+}
+
+func (l *limiter) per() time.Duration { return l.Rate.Per }
+
+func (p *Provider) limiterOf(h Hash, r Rate) *limiter {
+	l, _ := p.limits.Compute(h, func(present *limiter, found bool) (*limiter, otter.ComputeOp) {
+		if found && present.Rate == r {
+			return present, otter.WriteOp // which keeps it for longer
+		}
+		return &limiter{r.limiter(), r}, otter.WriteOp
+	})
+	return l
+}
+
+// take takes one request, or says when there will be one to take.
+func (l *limiter) take(now time.Time) (wait time.Duration, ok bool) {
+	if l.AllowN(now, 1) {
+		return 0, true
+	}
+	return max(0, time.Duration((1-l.TokensAt(now))/float64(l.Limit())*float64(time.Second))), false
+}
+
+func (r Rate) limiter() *rate.Limiter {
+	return rate.NewLimiter(rate.Limit(float64(r.Requests)/r.Per.Seconds()), r.Requests)
+}
+
+var (
+	errNoKey = &mcpauth.Error{Code: mcpauth.ErrMissingCredential,
+		Message: "No API key provided. Expected: Authorization: Bearer <key>, or X-API-Key: <key>"}
+	errHeader = &mcpauth.Error{Code: mcpauth.ErrMalformedHeader,
+		Message: "Invalid authorization format. Expected: Authorization: Bearer <key>, or X-API-Key: <key>, one of them once"}
+	errUnknown = &mcpauth.Error{Code: mcpauth.ErrUnknownKey, Message: "Unknown API key. Please use one that was made for this server."}
+	errExpired = &mcpauth.Error{Code: mcpauth.ErrExpired, Message: "The API key has expired. Please use a new one."}
+	errRevoked = &mcpauth.Error{Code: mcpauth.ErrRevoked, Message: "The API key has been revoked. Please use another one."}
+	errClosed  = unavailable(errors.New("the API key provider is closed"))
+)
+
+// unavailable says that it cannot be told now whether a key is good.
+func unavailable(cause error) *mcpauth.Error {
+	return &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "API keys cannot be checked now. Please try again later.",
+		Cause: cause, RetryAfter: time.Second}
+}

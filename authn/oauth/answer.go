@@ -1,0 +1,369 @@
+package oauth
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/strictjson"
+)
+
+// claims is what an answer says of a token. The byte slices point into it.
+type claims struct {
+	active, hasActive               bool
+	issuer, subject, userID, tenant []byte
+	client, authorizedParty         []byte // "client_id", "azp"
+	tokenID, sessionID              []byte
+	scope, scp                      []byte // undecoded
+	tokenType, typ, tokenUse        []byte // nil when absent
+	bound                           bool   // has "cnf"
+	expiry, notBefore, issuedAt     date
+	hasAudience, audienceFits       bool
+	firstAudience                   []byte // for the log
+}
+
+// date is a NumericDate (RFC 7519, section 2) in whole seconds.
+type date struct {
+	seconds int64
+	set     bool
+}
+
+// maxDate is the last second of the year 9999, the last that RFC 3339 can
+// write.
+const maxDate = 253402300799
+
+// source is what an answer is of. What a source does not speak of is not read
+// from it: the members of userinfo are the user's, whatever they are called.
+type source struct {
+	members []string // that have their meaning
+	user    bool     // it has the user's id and tenant
+	digits  bool     // it writes dates as strings of digits, as Google's tokeninfo does
+}
+
+var (
+	introspected = &source{
+		members: []string{"active", "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope", "scp", "client_id", "token_type", "typ", "token_use", "cnf"},
+		user:    true,
+	}
+	ofUser  = &source{members: []string{"iss", "sub"}, user: true}
+	ofProof = &source{members: []string{"iss", "sub", "aud", "exp", "scope", "client_id", "azp"}, digits: true}
+)
+
+// read decodes an answer. Its errors are the authorization server's mistakes:
+// they say nothing against the token.
+func (c *Config) read(answer []byte, of *source) (claims, error) {
+	var got claims
+	err := strictjson.Object(answer, func(name, value []byte) error {
+		return c.readMember(&got, of, string(name), value)
+	})
+	return got, err
+}
+
+func (c *Config) readMember(got *claims, of *source, name string, value []byte) error {
+	known := false
+	if of.user {
+		var err error
+		switch name {
+		case c.UserIDClaim:
+			known = true
+			got.userID, err = identifier(name, value)
+		case c.TenantClaim:
+			known = true
+			got.tenant, err = identifier(name, value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if of == introspected {
+		switch name { // what is there and is no name could not be revoked by it
+		case c.TokenIDClaim:
+			known = true
+			var err error
+			if got.tokenID, err = text(name, value); err != nil {
+				return err
+			}
+		case c.SessionIDClaim:
+			known = true
+			var err error
+			if got.sessionID, err = optional(name, value); err != nil {
+				return err
+			}
+		}
+	}
+	for _, member := range of.members {
+		if member == name {
+			return got.read(c, of, name, value)
+		}
+		if !known && strings.EqualFold(name, member) {
+			return fmt.Errorf("a name differs from %q in case only", member)
+		}
+	}
+	if !known && of.user && name != "" && strings.EqualFold(name, c.UserIDClaim) {
+		return fmt.Errorf("a name differs from %q in case only", c.UserIDClaim)
+	}
+	return nil
+}
+
+func (got *claims) read(c *Config, of *source, name string, value []byte) (err error) {
+	switch name {
+	case "active":
+		got.hasActive = true
+		switch string(value) {
+		case "true":
+			got.active = true
+		case "false":
+		default:
+			err = errors.New(`"active" is neither true nor false`)
+		}
+	case "iss":
+		got.issuer, err = text(name, value)
+	case "sub":
+		if c.UserIDClaim == "sub" && of.user {
+			got.subject = got.userID // of any form that an id may have
+		} else {
+			got.subject, err = identifier(name, value)
+		}
+	case "aud":
+		err = got.readAudience(value, c.Audience)
+	case "exp":
+		if s, ok := strictjson.String(value); ok && of.digits && len(s) > 0 && strings.Trim(string(s), "0123456789") == "" {
+			value = s
+		}
+		got.expiry, err = numericDate(name, value)
+	case "nbf":
+		got.notBefore, err = numericDate(name, value)
+	case "iat":
+		got.issuedAt, err = numericDate(name, value)
+	case "jti":
+		_, err = text(name, value)
+	case "scope":
+		got.scope = value
+	case "scp":
+		got.scp = value
+	case "client_id":
+		got.client, err = optional(name, value)
+	case "azp":
+		got.authorizedParty, err = optional(name, value)
+	case "token_type":
+		got.tokenType, err = optional(name, value)
+	case "typ":
+		got.typ, err = optional(name, value)
+	case "token_use":
+		got.tokenUse, err = optional(name, value)
+	case "cnf":
+		got.bound = true
+	}
+	return err
+}
+
+func text(name string, value []byte) ([]byte, error) {
+	s, ok := strictjson.String(value)
+	if !ok {
+		return nil, fmt.Errorf("%q is not a string", name)
+	}
+	return s, nil
+}
+
+// optional is text that may be null, which some servers write for what is not
+// there.
+func optional(name string, value []byte) ([]byte, error) {
+	if strictjson.IsNull(value) {
+		return nil, nil
+	}
+	return text(name, value)
+}
+
+// identifier is a string, or a whole number as it is written: there are servers
+// whose users have numbers. Null is none.
+func identifier(name string, value []byte) ([]byte, error) {
+	if strictjson.IsNull(value) {
+		return nil, nil
+	}
+	if len(value) > 0 && len(value) <= 20 && strings.Trim(string(value), "0123456789") == "" {
+		return value, nil
+	}
+	s, ok := strictjson.String(value)
+	if !ok {
+		return nil, fmt.Errorf("%q is neither a string nor a whole number", name)
+	}
+	// It would forge a line where it is written down.
+	if strings.ContainsFunc(string(s), unicode.IsControl) {
+		return nil, fmt.Errorf("%q has control characters", name)
+	}
+	return s, nil
+}
+
+func (got *claims) readAudience(value []byte, wanted []string) error {
+	got.hasAudience = true
+	one := func(value []byte) error {
+		aud, err := text("aud", value)
+		if err != nil {
+			return err
+		}
+		if got.firstAudience == nil {
+			got.firstAudience = aud
+		}
+		for _, w := range wanted {
+			got.audienceFits = got.audienceFits || string(aud) == w
+		}
+		return nil
+	}
+	if len(value) > 0 && value[0] == '[' {
+		return strictjson.Array(value, one)
+	}
+	return one(value)
+}
+
+func numericDate(name string, value []byte) (date, error) {
+	if len(value) == 0 || value[0] != '-' && (value[0] < '0' || value[0] > '9') {
+		return date{}, fmt.Errorf("%q is not a number", name)
+	}
+	f, err := strconv.ParseFloat(string(value), 64)
+	if f = math.Floor(f); err != nil || !(f >= 0 && f <= maxDate) {
+		return date{}, fmt.Errorf("%q is not a date between 1970 and 9999", name)
+	}
+	return date{int64(f), true}, nil
+}
+
+// scopes returns those of "scope" (RFC 7662, section 2.2), else those of "scp",
+// which some servers write, as a string or as an array.
+func (got *claims) scopes() ([]string, error) {
+	value, name := got.scope, "scope"
+	if value == nil || strictjson.IsNull(value) {
+		value, name = got.scp, "scp"
+	}
+	var all string
+	switch {
+	case value == nil || strictjson.IsNull(value):
+	case value[0] == '[' && name == "scp":
+		err := strictjson.Array(value, func(value []byte) error {
+			s, err := text(name, value)
+			all += string(s) + " "
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	default:
+		s, err := text(name, value)
+		if err != nil {
+			return nil, err
+		}
+		all = string(s)
+	}
+	return strings.FieldsFunc(all, func(r rune) bool { return r == ' ' }), nil
+}
+
+// judge compares what introspection says with what c asks for, and notes in e
+// from when to when it holds. Its errors are refusals of the token.
+func (c *Config) judge(got *claims, e *entry, now instant) error {
+	switch {
+	case !got.active:
+		return errInactive
+	case got.issuer != nil && string(got.issuer) != c.Issuer:
+		return wrongIssuer(got.issuer, c.Issuer)
+	case got.tokenType != nil && !strings.EqualFold(string(got.tokenType), "Bearer"):
+		return wrongType("token_type", got.tokenType)
+	case got.tokenType == nil && c.RequireTokenType:
+		return malformed(errNoType)
+	case got.typ != nil && string(got.typ) != "Bearer":
+		return wrongType("typ", got.typ)
+	case got.tokenUse != nil && string(got.tokenUse) != "access":
+		return wrongType("token_use", got.tokenUse)
+	case got.bound && !c.AllowBoundTokens:
+		return malformed(errBound)
+	}
+	if err := c.judgeTimes(got, e, now); err != nil {
+		return err
+	}
+	return c.judgeAudience(got)
+}
+
+func (c *Config) judgeTimes(got *claims, e *entry, now instant) error {
+	// Without an end, a token is good for as long as the answer is.
+	e.end = now.wall + int64((c.Cache.TTL+time.Second-1)/time.Second)
+	if got.expiry.set {
+		e.end = got.expiry.seconds + int64(c.ExpiryLeeway/time.Second)
+	}
+	e.notBefore = max(got.notBefore.seconds, got.issuedAt.seconds) - int64(c.ClockTolerance/time.Second)
+	switch {
+	case now.wall >= e.end:
+		return expired(e.end, now)
+	case now.wall < e.notBefore:
+		return errNotYetValid
+	}
+	return nil
+}
+
+// judgeAudience asks whom the token is for.
+func (c *Config) judgeAudience(got *claims) error {
+	if c.AcceptAnyClient || got.audienceFits {
+		return nil
+	}
+	client := got.client
+	if client == nil {
+		client = got.authorizedParty
+	}
+	for _, allowed := range c.AllowedClients {
+		if string(client) == allowed {
+			return nil
+		}
+	}
+	return refuse(mcpauth.ErrWrongAudience, "the token is meant for another audience. Please request a token for this server",
+		fmt.Errorf("audience %.200q is none of %q, and client %.200q none of %q", got.firstAudience, c.Audience, client, c.AllowedClients))
+}
+
+// details are what of an answer is asked for seldom.
+type details struct {
+	answer             []byte
+	tokenID, sessionID string
+	issuedAt           date
+}
+
+// claims decodes the answer, for Identity.Metadata.
+func (d *details) claims(mcpauth.Secret) map[string]json.RawMessage {
+	all := map[string]json.RawMessage{}
+	_ = json.Unmarshal(d.answer, &all) // cannot fail: it has been read
+	delete(all, "active")
+	return all
+}
+
+const failed = "Token validation failed: "
+
+func refuse(code mcpauth.Code, reason string, cause error) error {
+	return &mcpauth.Error{Code: code, Message: failed + reason, Cause: cause}
+}
+
+func malformed(cause error) error { return refuse(mcpauth.ErrMalformedToken, "malformed token", cause) }
+
+func wrongType(name string, value []byte) error {
+	return malformed(fmt.Errorf("%q %.64q is not that of an access token that the bearer may use", name, value))
+}
+
+func wrongIssuer(name []byte, known string) error {
+	return refuse(mcpauth.ErrWrongIssuer, "wrong issuer", fmt.Errorf("issuer %.200q is not %q", name, known))
+}
+
+func missing(claim string) error {
+	return refuse(mcpauth.ErrMissingClaim, "the token names no user", fmt.Errorf("the answer has no %q", claim))
+}
+
+func expired(end int64, now instant) error {
+	return &mcpauth.Error{Code: mcpauth.ErrExpired, Message: "The access token has expired. Please refresh your token.",
+		Cause: fmt.Errorf("good until %s, %s ago", time.Unix(end, 0).UTC().Format(time.RFC3339), time.Duration(now.wall-end)*time.Second)}
+}
+
+var (
+	errInactive    = refuse(mcpauth.ErrInactive, "the token is not active: it has expired or was revoked, or is not of this authorization server. Please sign in again", nil)
+	errNotYetValid = refuse(mcpauth.ErrNotYetValid, "the token is not valid yet", nil)
+
+	errNoType = errors.New(`the answer has no "token_type", which only access tokens have`)
+	errBound  = errors.New(`"cnf": the token is bound to a key of the client's, whose proof is not supported`)
+)

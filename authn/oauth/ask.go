@@ -1,0 +1,430 @@
+package oauth
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/outbound"
+	"github.com/mcpauth-go/mcpauth/internal/strictjson"
+)
+
+// endpoint is where tokens are asked about.
+type endpoint struct {
+	url    string
+	client *outbound.Client
+}
+
+const unavailableText = "The authorization server that knows the token cannot be asked now. Please try again later."
+
+// failure is why the authorization server has not said anything of a token.
+type failure struct {
+	cause error
+	// rests says that the server is better left alone for a while: it cannot be
+	// reached, does not let this server in, or says itself that it is too much. What it answers to one token
+	// in a way that is not understood says nothing of others.
+	rests bool
+	after time.Duration // which it asks for, or 0
+}
+
+func (f *failure) Error() string { return f.cause.Error() }
+func (f *failure) Unwrap() error { return f.cause }
+
+// validate asks about a token. An error is an *mcpauth.Error.
+func (p *Provider) validate(ctx context.Context, token string, now instant) (*entry, *endpoint, error) {
+	at, err := p.endpoint(ctx)
+	if err != nil {
+		return nil, nil, p.unavailable(err)
+	}
+	p.asked.Add(1)
+	found, err := p.ask(ctx, at, token, now)
+	var e *entry
+	if err == nil {
+		e, err = p.admissible(found, token)
+	}
+	if err != nil {
+		if refusal := (*mcpauth.Error)(nil); errors.As(err, &refusal) {
+			return nil, at, refusal
+		}
+		return nil, at, p.unavailable(err)
+	}
+	e.at = at
+	return e, at, nil
+}
+
+// answered is what has been said of a token, and has passed.
+type answered struct {
+	claims claims
+	answer []byte
+	entry  *entry // with its times
+}
+
+// ask has the token validated by the configured method. An error is an
+// *mcpauth.Error against the token, or else the server's failure.
+func (p *Provider) ask(ctx context.Context, at *endpoint, token string, now instant) (answered, error) {
+	got := answered{entry: &entry{}}
+	if p.config.Method == Introspection {
+		r, err := p.client.NewRequest(ctx, at.url, url.Values{"token": {token}, "token_type_hint": {"access_token"}})
+		if err != nil {
+			return got, err
+		}
+		if got.answer, err = do(at.client, r, introspectionStatus); err != nil {
+			return got, err
+		}
+		if got.claims, err = p.read(at.url, got.answer, introspected); err != nil {
+			return got, err
+		}
+		if !got.claims.hasActive {
+			return got, fmt.Errorf(`%s: the answer has no "active"`, outbound.Shown(at.url))
+		}
+		return got, p.config.judge(&got.claims, got.entry, now)
+	}
+
+	var proof claims
+	if p.config.Proof.URL != "" {
+		r, err := postForm(ctx, p.config.Proof.URL, url.Values{p.config.Proof.Parameter: {token}})
+		if err != nil {
+			return got, err
+		}
+		answer, err := do(p.server.Written(), r, tokenStatus)
+		if err != nil {
+			return got, err
+		}
+		if proof, err = p.read(p.config.Proof.URL, answer, ofProof); err != nil {
+			return got, err
+		}
+	}
+	proof.active = true // as far as this endpoint knows
+	if err := p.config.judge(&proof, got.entry, now); err != nil {
+		return got, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at.url, nil)
+	if err != nil {
+		return got, errors.New("not a URL that can be asked")
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	r.Header.Set("Accept", "application/json")
+	if got.answer, err = do(at.client, r, tokenStatus); err != nil {
+		return got, err
+	}
+	if got.claims, err = p.read(at.url, got.answer, ofUser); err != nil {
+		return got, err
+	}
+	if proof.subject != nil && got.claims.subject != nil && !bytes.Equal(proof.subject, got.claims.subject) {
+		return got, errors.New("the two endpoints name two users for one token")
+	}
+	if got.claims.issuer != nil && string(got.claims.issuer) != p.config.Issuer {
+		return got, wrongIssuer(got.claims.issuer, p.config.Issuer)
+	}
+	got.claims.scope = proof.scope
+	return got, nil
+}
+
+func postForm(ctx context.Context, endpoint string, form url.Values) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, errors.New("not a URL that can be asked")
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Accept", "application/json")
+	return r, nil
+}
+
+func (p *Provider) read(endpoint string, answer []byte, of *source) (claims, error) {
+	got, err := p.config.read(answer, of)
+	if err != nil {
+		return got, fmt.Errorf("the answer of %s: %w", outbound.Shown(endpoint), err)
+	}
+	return got, nil
+}
+
+// do returns the body of an answer with status 200. What any other status means
+// is for status to say, unless it is the server's trouble in any case.
+func do(client *outbound.Client, r *http.Request, status func(*outbound.Answer) error) ([]byte, error) {
+	answer, err := client.Do(r)
+	if err != nil {
+		// A redirect and a body without end are answers.
+		odd := errors.Is(err, outbound.ErrRedirect) || errors.Is(err, outbound.ErrTooLarge)
+		return nil, &failure{cause: err, rests: !odd}
+	}
+	switch answer.Status {
+	case http.StatusOK:
+		return bytes.Clone(answer.Body), nil
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout:
+		return nil, &failure{cause: fmt.Errorf("%s answered with status %d", outbound.Shown(r.URL.String()), answer.Status), rests: true,
+			after: retryAfter(answer.Header)}
+	}
+	if err := status(answer); err != nil {
+		return nil, err
+	}
+	return nil, &failure{cause: fmt.Errorf("%s answered with status %d%s", outbound.Shown(r.URL.String()), answer.Status, reason(answer.Body))}
+}
+
+// introspectionStatus says what is to be done where this server is not let in,
+// which is nothing that the sender of a token could do.
+func introspectionStatus(a *outbound.Answer) error {
+	switch a.Status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return &failure{cause: fmt.Errorf("the introspection endpoint does not take this server's credentials: status %d%s", a.Status, reason(a.Body)), rests: true}
+	}
+	return nil
+}
+
+// tokenStatus tells refusals of the token from other failures, at endpoints that
+// are asked with nothing else.
+func tokenStatus(a *outbound.Answer) error {
+	challenge := strings.Join(a.Header.Values("WWW-Authenticate"), ", ")
+	switch {
+	case a.Status == http.StatusUnauthorized,
+		a.Status == http.StatusBadRequest && reason(a.Body) == `, "invalid_token"`:
+		return errInactive
+	case a.Status == http.StatusForbidden && (strings.Contains(challenge, "insufficient_scope") || reason(a.Body) == `, "insufficient_scope"`):
+		return refuse(mcpauth.ErrInactive, "the token does not let this server see its user", nil)
+	}
+	return nil
+}
+
+// reason returns the "error" of an answer, for the log, if it is a plain word.
+func reason(body []byte) string {
+	value, err := strictjson.Peek(body, "error")
+	if err != nil {
+		return ""
+	}
+	word, ok := strictjson.String(value)
+	if !ok || len(word) == 0 || len(word) > 40 || strings.Trim(string(word), "abcdefghijklmnopqrstuvwxyz_") != "" {
+		return ""
+	}
+	return fmt.Sprintf(", %q", word)
+}
+
+const maxPause = time.Minute
+
+// retryAfter reads the header of that name (RFC 9110, section 10.2.3).
+func retryAfter(h http.Header) time.Duration {
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
+		return min(time.Duration(seconds)*time.Second, maxPause)
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return min(max(time.Until(at), 0), maxPause)
+	}
+	return 0
+}
+
+// admissible makes the entry of a token that has passed.
+func (p *Provider) admissible(got answered, token string) (*entry, error) {
+	c, e := &got.claims, got.entry
+	scopes, err := c.scopes()
+	if err != nil {
+		return nil, err
+	}
+	if len(c.userID) == 0 {
+		return nil, missing(p.config.UserIDClaim)
+	}
+	if len(c.tenant) == 0 && p.config.TenantClaim != "" {
+		return nil, missing(p.config.TenantClaim)
+	}
+	d := &details{answer: got.answer, tokenID: string(c.tokenID), sessionID: string(c.sessionID), issuedAt: c.issuedAt}
+	e.identity, err = mcpauth.NewIdentity(mcpauth.IdentityFields{
+		Issuer:      p.config.Issuer,
+		UserID:      string(c.userID),
+		Tenant:      string(c.tenant),
+		Subject:     string(c.subject),
+		Scopes:      scopes,
+		Expiry:      time.Unix(e.end, 0),
+		Token:       mcpauth.NewSecret(token),
+		UserIDClaim: p.config.UserIDClaim,
+		Claims:      d.claims,
+		Revocable:   d.revocable,
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Scopes and ids are in the answer too, and then once more.
+	e.size = uint32(len(token) + 2*len(got.answer))
+	return e, nil
+}
+
+// unavailable is the answer to a request whose token nothing is known of.
+func (p *Provider) unavailable(cause error) error {
+	if p.life.Err() != nil {
+		return errClosed
+	}
+	after := p.pause.left(p.now())
+	if f := (*failure)(nil); errors.As(cause, &f) {
+		after = max(after, f.after)
+	}
+	return &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: unavailableText, RetryAfter: after, Cause: fmt.Errorf("issuer %q: %w", p.config.Issuer, cause)}
+}
+
+// enter waits for its turn to ask, and returns what ends it.
+func (p *Provider) enter(ctx context.Context, now instant) (leave func(), err error) {
+	if p.pause.left(now) > 0 {
+		return nil, p.unavailable(errPause)
+	}
+	leave = func() { <-p.slots }
+	select {
+	case p.slots <- struct{}{}:
+		return leave, nil
+	default:
+	}
+	defer p.waiting.Add(-1)
+	if p.waiting.Add(1) > int64(cap(p.slots)*waitingPerConcurrent) {
+		return nil, p.unavailable(errBusy)
+	}
+	select {
+	case p.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, p.unavailable(errBusy)
+	}
+	if p.pause.left(p.now()) > 0 {
+		leave()
+		return nil, p.unavailable(errPause)
+	}
+	return leave, nil
+}
+
+var (
+	errBusy  = errors.New("too many tokens are being asked about")
+	errPause = errors.New("the authorization server has failed, and is left alone for a while")
+)
+
+const (
+	failuresToPause = 5
+	pauseTime       = 2 * time.Second
+)
+
+// pause leaves a server alone that fails time and again, so that requests are
+// refused at once and do not wait for what will not come.
+type pause struct {
+	mu       sync.Mutex
+	failures int // one after the other
+	failing  bool
+	until    time.Duration
+}
+
+func (s *pause) left(now instant) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(0, s.until-now.mono)
+}
+
+// note takes down what has come of asking about a token: nil and refusals are
+// answers.
+func (p *Provider) note(err error) {
+	s := &p.pause
+	refusal, unavailable := err.(*mcpauth.Error)
+	if unavailable = unavailable && refusal.Code == mcpauth.ErrUnavailable; !unavailable {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.failures = 0
+		if s.failing {
+			s.failing = false
+			p.config.Logger.Info("the authorization server answers again", "issuer", p.config.Issuer)
+		}
+		return
+	}
+	if p.life.Err() != nil {
+		return
+	}
+	p.failures.Add(1)
+	now := p.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.failing {
+		s.failing = true // a lasting fault is logged once
+		p.config.Logger.Error("the authorization server does not validate tokens", "issuer", p.config.Issuer, slog.Any("error", refusal.Cause))
+	}
+	f := (*failure)(nil)
+	if !errors.As(err, &f) || !f.rests {
+		return
+	}
+	if s.failures++; s.failures >= failuresToPause {
+		s.until = max(s.until, now.mono+pauseTime)
+	}
+	s.until = max(s.until, now.mono+f.after)
+}
+
+// endpoint returns where tokens are asked about, and finds out where that is.
+func (p *Provider) endpoint(ctx context.Context) (*endpoint, error) {
+	if at := p.at.Load(); at != nil {
+		return at, nil
+	}
+	return p.discover(ctx)
+}
+
+// discover looks for the endpoint, once for all who need it.
+func (p *Provider) discover(ctx context.Context) (*endpoint, error) {
+	at, err, _ := p.discovery.Do("", func() (any, error) {
+		document, err := p.server.Discover(ctx)
+		if err != nil {
+			return nil, &failure{cause: err, rests: true}
+		}
+		name, found := "introspection_endpoint", document.Introspection
+		if p.config.Method == Userinfo {
+			name, found = "userinfo_endpoint", document.Userinfo
+		}
+		if found == "" {
+			return nil, &failure{cause: fmt.Errorf("the issuer's metadata has no %q", name), rests: true}
+		}
+		if _, err := outbound.ParseURL(found, p.config.Requests.PlainHTTPHosts); err != nil {
+			return nil, &failure{cause: fmt.Errorf("%q of the issuer's metadata: %w", name, err), rests: true}
+		}
+		at := p.at.Load()
+		if at == nil || at.url != found {
+			at = &endpoint{url: found, client: p.server.Found()}
+			p.at.Store(at)
+			p.config.Logger.Info("endpoint found", "issuer", p.config.Issuer, "endpoint", outbound.Shown(found))
+		}
+		return at, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return at.(*endpoint), nil
+}
+
+const rediscoverInterval = time.Hour
+
+// keepDiscovering finds out about the endpoint, as long as that takes, and looks
+// now and then whether it has moved. The last one known stays while no other is.
+func (p *Provider) keepDiscovering() {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval = time.Second
+	wait.MaxInterval = time.Minute
+	var last string
+	for {
+		ctx, cancel := context.WithTimeout(p.life, p.config.Requests.Timeout)
+		_, err := p.discover(ctx)
+		cancel()
+		next := rediscoverInterval
+		if err == nil {
+			last = ""
+			wait.Reset()
+		} else if p.life.Err() == nil {
+			next = wait.NextBackOff()
+			if text := err.Error(); text != last {
+				last = text // a lasting fault is logged once
+				p.config.Logger.Error("endpoint not found", "issuer", p.config.Issuer, slog.Any("error", err))
+			}
+		}
+		timer := time.NewTimer(next)
+		select {
+		case <-timer.C:
+		case <-p.life.Done():
+			timer.Stop()
+			return
+		}
+	}
+}

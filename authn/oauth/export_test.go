@@ -1,0 +1,51 @@
+package oauth
+
+import "time"
+
+// Clock is both clocks of a provider, each set by hand.
+type Clock struct {
+	Wall int64
+	Mono time.Duration
+}
+
+// Pass moves both.
+func (c *Clock) Pass(d time.Duration) {
+	c.Mono += d
+	c.Wall += int64(d / time.Second)
+}
+
+// Clocked gives p a clock that the test sets, which nothing else may read
+// meanwhile.
+func (p *Provider) Clocked() *Clock {
+	c := &Clock{Wall: time.Now().Unix()}
+	p.now = func() instant { return instant{c.Wall, c.Mono} }
+	return c
+}
+
+// Waiting returns how many flights wait for their turn.
+func (p *Provider) Waiting() int64 { return p.waiting.Load() }
+
+// Read reads an answer of introspection, as the provider does.
+func (c Config) Read(answer []byte) error {
+	c = c.withDefaults()
+	_, err := c.read(answer, introspected)
+	return err
+}
+
+// Judge says what becomes of a token with that answer of introspection.
+func (c Config) Judge(answer []byte, wall int64) error {
+	p := &Provider{config: c.withDefaults()}
+	got, err := p.config.read(answer, introspected)
+	if err != nil {
+		return err
+	}
+	e := &entry{}
+	if err := p.config.judge(&got, e, instant{wall: wall}); err != nil {
+		return err
+	}
+	e, err = p.admissible(answered{got, answer, e}, "token")
+	if err != nil {
+		return err
+	}
+	return p.check(e, instant{wall: wall})
+}

@@ -1,0 +1,17 @@
+package login
+
+import (
+	"time"
+)
+
+// Keep stores tokens, as a login does.
+func (c *Client) Keep(access, refresh string, expiry time.Time) error {
+	return c.config.save(tokens{Access: access, Refresh: refresh, Expiry: expiry})
+}
+
+// Takes reports whether an answer would end a login with that state, and its
+// code.
+func Takes(query, state string) (code, iss string, ok bool) {
+	c, err := parseCallback(query)
+	return c.code, c.issuer, err == nil && flow{state: state}.mine(c) && c.error == ""
+}

@@ -1,0 +1,348 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/clientauth"
+	"github.com/mcpauth-go/mcpauth/internal/metadata"
+)
+
+// Provider validates tokens. It is safe for concurrent use.
+type Provider struct {
+	config Config
+	client *clientauth.Client // nil with userinfo
+	server *metadata.Server
+	now    func() instant
+
+	accepted *accepted // nil when results are not kept
+	refused  *refused
+	flight   singleflight.Group
+
+	// at is where tokens are asked about, nil until it is known. Another URL is
+	// another *endpoint: results of the one before do not count any more.
+	at        atomic.Pointer[endpoint]
+	discovery singleflight.Group
+
+	slots   chan struct{} // taken by each token that is being asked about
+	waiting atomic.Int64
+	pause   pause
+
+	asked, failures, turned atomic.Uint64
+
+	life      context.Context // ends with Close
+	end       context.CancelFunc
+	lifecycle sync.Mutex
+	started   bool
+	closed    atomic.Bool
+	working   sync.WaitGroup
+}
+
+var (
+	_ mcpauth.Lifecycle = (*Provider)(nil)
+	_ mcpauth.Selective = (*Provider)(nil)
+)
+
+// instant is a moment on both clocks: the wall clock, by which tokens are
+// dated, and the monotonic one, by which results are kept, so that a wall
+// clock that is put back makes nothing live longer.
+type instant struct {
+	wall int64         // seconds since 1970
+	mono time.Duration // since the provider was made
+}
+
+func sinceNow() func() instant {
+	epoch := time.Now()
+	return func() instant {
+		t := time.Now()
+		return instant{wall: t.Unix(), mono: t.Sub(epoch)}
+	}
+}
+
+// New returns a Provider for c. The error, a *mcpauth.ConfigError, has
+// everything that is wrong with the configuration. It asks nothing of the
+// network.
+//
+// The Provider answers at once, and finds out about its endpoint when it first
+// needs it, or with Start. Close must follow New in any case, to release the
+// caches.
+func New(c Config) (*Provider, error) {
+	c = c.withDefaults()
+	faults := c.faults()
+	p := &Provider{config: c}
+	switch {
+	case c.Method == Userinfo:
+		// The token itself is what userinfo is asked with. The Audience is a
+		// default of ours.
+		if given := c.Client; given.ClientID != "" || given.Method != "" || !given.Secret.IsZero() || given.Key != nil || given.KeyFile != "" {
+			faults = append(faults, mcpauth.Fault{Field: "Client", Problem: "set, with userinfo, which is asked with the token alone", Expected: "none"})
+		}
+	default:
+		client, clientFaults := clientauth.New("Client", c.Client)
+		if c.Client.Method == clientauth.None {
+			clientFaults = append(clientFaults, mcpauth.Fault{Field: "Client.Method", Problem: `"none"`, Expected: "a method that authenticates: introspection answers nobody else (RFC 7662, section 2.1)"})
+		}
+		faults = append(faults, clientFaults...)
+		p.client = client
+	}
+	if len(faults) > 0 {
+		return nil, &mcpauth.ConfigError{Package: "oauth", Faults: faults}
+	}
+	p.config.Client = Client{} // no longer needed
+	p.server = metadata.NewServer(c.metadata())
+	if !c.discovers() {
+		p.at.Store(&endpoint{url: c.Endpoint, client: p.server.Written()})
+	}
+	p.now = sinceNow()
+	p.slots = make(chan struct{}, c.Requests.MaxConcurrent)
+	p.life, p.end = context.WithCancel(context.Background())
+	if !c.Cache.Off {
+		p.accepted = newAccepted(c.Cache.MaxBytes, c.Cache.TTL)
+		p.refused = newRefused()
+	}
+	if c.AcceptAnyClient {
+		c.Logger.Warn("tokens of every client and audience are taken: whoever gets a user's token of this issuer, such as any site that the user has logged in to, can be that user here",
+			"issuer", c.Issuer)
+	}
+	return p, nil
+}
+
+// Start logs what the provider takes and, unless it is configured, begins to
+// find out about the endpoint, and then to look once an hour whether it has
+// moved. It returns at once; ctx bounds nothing after that. It is an error to
+// start twice or after Close.
+func (p *Provider) Start(ctx context.Context) error {
+	p.lifecycle.Lock()
+	defer p.lifecycle.Unlock()
+	if p.started || p.closed.Load() {
+		return errors.New("oauth: the provider has been started or closed before")
+	}
+	p.started = true
+	p.config.Logger.LogAttrs(ctx, slog.LevelInfo, "oauth provider started",
+		slog.String("issuer", p.config.Issuer), slog.String("method", string(p.config.Method)), slog.Any("audience", p.config.Audience),
+		slog.Any("clients", p.config.AllowedClients), slog.Bool("cache", !p.config.Cache.Off), slog.Duration("cache_ttl", p.config.Cache.TTL))
+	if p.config.discovers() {
+		p.working.Go(p.keepDiscovering)
+	}
+	return nil
+}
+
+// begin notes that some work begins, unless the provider is closed.
+func (p *Provider) begin() bool {
+	p.lifecycle.Lock()
+	defer p.lifecycle.Unlock()
+	if p.closed.Load() {
+		return false
+	}
+	p.working.Add(1)
+	return true
+}
+
+// Close ends all work and clears all caches. From then on every request is
+// refused with ErrUnavailable. Closing again does nothing.
+func (p *Provider) Close() error {
+	p.lifecycle.Lock()
+	was := p.closed.Swap(true)
+	p.lifecycle.Unlock()
+	if was {
+		return nil
+	}
+	p.end()
+	p.working.Wait()
+	p.server.Close()
+	if p.accepted != nil {
+		p.accepted.InvalidateAll()
+		p.accepted.StopAllGoroutines()
+		p.refused.InvalidateAll()
+		p.refused.StopAllGoroutines()
+	}
+	if p.started {
+		p.config.Logger.Info("oauth provider closed", "issuer", p.config.Issuer)
+	}
+	return nil
+}
+
+// TakesAnyAudience reports whether tokens are taken that were issued to whatever
+// client: they are not to be forwarded.
+func (p *Provider) TakesAnyAudience() bool { return p.config.AcceptAnyClient }
+
+// Issuers returns the name of the authorization server.
+func (p *Provider) Issuers() []string { return []string{p.config.Issuer} }
+
+// Ready returns nil when it is known where tokens are asked about. It is for a
+// readiness probe.
+func (p *Provider) Ready() error {
+	switch {
+	case p.closed.Load():
+		return errors.New("oauth: closed")
+	case p.at.Load() == nil:
+		return fmt.Errorf("oauth: the endpoint of %q is not known", p.config.Issuer)
+	}
+	return nil
+}
+
+// Recognizes reports whether r has a bearer token, of whatever form: an opaque
+// token may look like anything. In a chain of providers, this one comes last.
+func (p *Provider) Recognizes(r *mcpauth.Request) bool {
+	_, err := mcpauth.BearerToken(r.Header)
+	return !errors.Is(err, mcpauth.ErrMissingCredential)
+}
+
+// Authenticate returns the identity that the bearer token of r stands for. A
+// token answered from the cache costs no allocation.
+func (p *Provider) Authenticate(ctx context.Context, r *mcpauth.Request) (*mcpauth.Identity, error) {
+	token, err := mcpauth.BearerToken(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	return p.Verify(ctx, token)
+}
+
+// Verify returns the identity that token stands for, or an *mcpauth.Error. For a
+// token that is not known it waits for the authorization server, until ctx ends
+// and for Requests.Timeout at most.
+func (p *Provider) Verify(ctx context.Context, token string) (*mcpauth.Identity, error) {
+	if p.closed.Load() {
+		return nil, errClosed
+	}
+	if p.accepted != nil {
+		now := p.now()
+		if e, ok := p.accepted.get(token, p.at.Load(), now); ok {
+			return p.admit(e, now)
+		}
+	}
+	switch {
+	case token == "":
+		return nil, errNoToken
+	case len(token) > p.config.MaxTokenSize:
+		return nil, refuse(mcpauth.ErrTooLarge, "the token is too large", fmt.Errorf("%d bytes, the limit is %d", len(token), p.config.MaxTokenSize))
+	case !isToken(token):
+		return nil, malformed(errForm)
+	}
+	if p.refused != nil {
+		if err, ok := p.refused.get(token, p.at.Load(), p.now()); ok {
+			return nil, err
+		}
+	}
+	// The work goes on when those leave who wait for it: it is the next one's.
+	landed := p.flight.DoChan(token, func() (any, error) {
+		if !p.begin() {
+			return nil, errClosed
+		}
+		defer p.working.Done()
+		ctx, cancel := context.WithTimeout(p.life, p.config.Requests.Timeout)
+		defer cancel()
+		return p.find(ctx, strings.Clone(token))
+	})
+	select {
+	case result := <-landed:
+		if result.Err != nil {
+			return nil, result.Err
+		}
+		return p.admit(result.Val.(*entry), p.now())
+	case <-ctx.Done():
+		return nil, &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: unavailableText, Cause: context.Cause(ctx)}
+	}
+}
+
+// isToken reports whether token is a b64token (RFC 6750, section 2.1).
+func isToken(token string) bool {
+	body := strings.TrimRight(token, "=")
+	for i := range len(body) {
+		if !tokenByte[body[i]] {
+			return false
+		}
+	}
+	return body != ""
+}
+
+var tokenByte = func() (is [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/") {
+		is[c] = true
+	}
+	return is
+}()
+
+// find asks about a token, once for all who wait for it, and keeps the result.
+func (p *Provider) find(ctx context.Context, token string) (*entry, error) {
+	now := p.now()
+	if p.accepted != nil {
+		// Another flight may have landed since the look into the cache.
+		at := p.at.Load()
+		if e, ok := p.accepted.get(token, at, now); ok {
+			return e, nil
+		}
+		if err, ok := p.refused.get(token, at, now); ok {
+			return nil, err
+		}
+	}
+	leave, err := p.enter(ctx, now)
+	if err != nil {
+		p.turned.Add(1)
+		return nil, err
+	}
+	defer leave()
+	now = p.now() // there may have been a wait
+	e, at, err := p.validate(ctx, token, now)
+	p.note(err)
+	if p.accepted != nil {
+		switch {
+		case err == nil:
+			p.accepted.put(e, now)
+		case lasting(err):
+			p.refused.put(token, err, at, p.now())
+		}
+	}
+	return e, err
+}
+
+// admit turns an entry into an answer for this moment.
+func (p *Provider) admit(e *entry, now instant) (*mcpauth.Identity, error) {
+	if err := p.check(e, now); err != nil {
+		return nil, err
+	}
+	return e.identity, nil
+}
+
+// entry is a validated token: the identity that it stands for, and all that
+// decides whether it still does.
+type entry struct {
+	identity  *mcpauth.Identity
+	at        *endpoint     // that said so
+	notBefore int64         // the first second at which it is good
+	end       int64         // the first second at which it no longer is
+	until     time.Duration // how long it is answered from the cache, on the monotonic clock
+	size      uint32        // bytes of the token and of the answer
+	epoch     atomic.Uint32 // of the revocations, when it was last found not to be among them; 0: never
+}
+
+// check is the one judgement of whether a validated token is good now. It is
+// made of new results and of cached ones alike.
+func (p *Provider) check(e *entry, now instant) error {
+	switch {
+	case p.closed.Load():
+		return errClosed
+	case now.wall >= e.end:
+		return expired(e.end, now)
+	case now.wall < e.notBefore:
+		return errNotYetValid
+	case p.revoked(e):
+		return errRevoked(e.identity)
+	}
+	return nil
+}
+
+var (
+	errClosed  = &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "The server is shutting down."}
+	errNoToken = &mcpauth.Error{Code: mcpauth.ErrMissingCredential, Message: "No token provided"}
+	errForm    = errors.New("characters that no bearer token has (RFC 6750, section 2.1)")
+)

@@ -1,0 +1,87 @@
+package oauth
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/mcpauth-go/mcpauth"
+)
+
+// Revocations says which tokens are no longer to be taken, though they have
+// not expired, as a list of package revoke does. Both methods are on the way
+// of requests: they wait for nothing.
+type Revocations interface {
+	// Epoch changes after each revocation, once Revoked knows of it. It is
+	// never 0.
+	Epoch() uint32
+	// Revoked reports whether what is described must not be taken. It is asked
+	// about a token when that is validated, and then once an epoch.
+	Revoked(mcpauth.Revocable) bool
+}
+
+// Revocations returns Config.Revocations, or nil where there are none. A
+// gateway makes sure by it that they are its own.
+func (p *Provider) Revocations() any {
+	if p.config.Revocations == nil {
+		return nil
+	}
+	return p.config.Revocations
+}
+
+// Lifetime returns for how long a token of the issuer may at most be taken after
+// it was issued, which is 0 since that is for the authorization server alone to
+// say, and whether issuer is Config.Issuer. It is for the Lifetime of a
+// revoke.Config.
+func (c Config) Lifetime(issuer string) (longest time.Duration, known bool) {
+	return 0, issuer == c.Issuer
+}
+
+// TokenID returns the id by which a revocation names a token that introspection
+// gives no id ("jti") of:
+//
+//	"sha256:" + hex(SHA-256(token))
+//
+// in lower case.
+func TokenID(token mcpauth.Secret) string {
+	sum := sha256.Sum256([]byte(token.Reveal()))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// revocable returns what of the token a revocation may name.
+func (d *details) revocable(id *mcpauth.Identity) mcpauth.Revocable {
+	r := mcpauth.Revocable{TokenID: d.tokenID, SessionID: d.sessionID}
+	if r.TokenID == "" {
+		r.TokenID = TokenID(id.Token())
+	}
+	if d.issuedAt.set {
+		r.IssuedAt = time.Unix(d.issuedAt.seconds, 0)
+	}
+	return r
+}
+
+// revoked reports whether e is revoked now. Without a revocation since it was
+// last asked, that is known. What is revoked is asked about each time, so that a
+// block which is lifted is over at once.
+func (p *Provider) revoked(e *entry) bool {
+	list := p.config.Revocations
+	if list == nil {
+		return false
+	}
+	epoch := list.Epoch() // before asking: it is stored for what was there by then
+	if e.epoch.Load() == epoch {
+		return false
+	}
+	if list.Revoked(e.identity.Revocable()) {
+		return true
+	}
+	e.epoch.Store(epoch)
+	return false
+}
+
+// errRevoked refuses a revoked token. Refreshing it may do, where not the user is
+// revoked but this one token.
+func errRevoked(id *mcpauth.Identity) error {
+	return &mcpauth.Error{Code: mcpauth.ErrRevoked, Message: "The token has been revoked. Please sign in again.", Cause: fmt.Errorf("a token of user %v", id)}
+}

@@ -7,6 +7,11 @@
 //
 //	credential, err := env.Resolver{}.Resolve(ctx, id, "github")
 //
+// Or from a file that the environment names, which may change while the server
+// runs:
+//
+//	GITHUB_ACCESS_TOKEN_FILE=/run/secrets/github my-server
+//
 // Whoever asks gets the same credential, whatever their identity: behind a
 // gateway with several users, each would act in the name of the one whose token
 // it is. So gateway.New refuses it.
@@ -14,7 +19,9 @@ package env
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"unicode"
@@ -22,8 +29,8 @@ import (
 	"github.com/mcpauth-go/mcpauth"
 )
 
-// Resolver is a mcpauth.Resolver for a single user. The environment is read
-// each time.
+// Resolver is a mcpauth.Resolver for a single user. The environment, and the file
+// that it names, is read each time.
 type Resolver struct{}
 
 // Variable returns the name of the environment variable for a resource type: in
@@ -41,13 +48,32 @@ func Variable(resourceType string) string {
 	}, resourceType) + "_ACCESS_TOKEN"
 }
 
-// Resolve returns what is in the variable of the resource type, or nil when it
-// is empty or not set. What cannot be a token as it was meant, because of white
-// space around it or control characters such as a line break in it, is an
-// error, which does not quote it.
+// FileVariable returns the name of the environment variable for the path of a file
+// with the token: Variable with "_FILE" behind.
+func FileVariable(resourceType string) string { return Variable(resourceType) + "_FILE" }
+
+// maxFile is more than any token has.
+const maxFile = 64 << 10
+
+// Resolve returns what is in the variable of the resource type, or in the file that
+// its FileVariable names, less one line break at the end; or nil when neither is
+// set, or what is set is empty. Both are an error. What cannot be a token as it was
+// meant, because of white space around it or control characters such as a line
+// break in it, is an error, which does not quote it; and so is a file that is not
+// there: whoever names one means it.
 func (Resolver) Resolve(_ context.Context, _ *mcpauth.Identity, resourceType string) (*mcpauth.Credential, error) {
 	name := Variable(resourceType)
-	value := os.Getenv(name)
+	value, path := os.Getenv(name), os.Getenv(FileVariable(resourceType))
+	if path != "" {
+		if value != "" {
+			return nil, fmt.Errorf("env: both %s and %s_FILE are set", name, name)
+		}
+		var err error
+		if value, err = read(path); err != nil {
+			return nil, fmt.Errorf("env: %s_FILE: %w", name, err)
+		}
+		name = "the file of " + name + "_FILE"
+	}
 	switch {
 	case value == "":
 		return nil, nil
@@ -57,6 +83,24 @@ func (Resolver) Resolve(_ context.Context, _ *mcpauth.Identity, resourceType str
 		return nil, fmt.Errorf("env: %s has a line break or another control character in the token", name)
 	}
 	return &mcpauth.Credential{Token: mcpauth.NewSecret(value)}, nil
+}
+
+// read returns what is in a file, less one line break at its end, which editors put
+// there.
+func read(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	switch {
+	case err != nil:
+		return "", err
+	case len(text) > maxFile:
+		return "", errors.New("the file is too large to be a token")
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), nil
 }
 
 // SingleUser marks a resolver that does not tell users apart.

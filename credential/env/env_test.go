@@ -2,8 +2,11 @@ package env_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -27,7 +30,7 @@ func TestVariable(t *testing.T) {
 	}
 }
 
-func TestResolve(t *testing.T) {
+func TestSeedCFromTheEnvironment(t *testing.T) {
 	const name = "GOOGLE_DRIVE_ACCESS_TOKEN"
 	for _, test := range []struct {
 		name, value string
@@ -72,6 +75,58 @@ func TestResolveReadsAnew(t *testing.T) {
 			t.Errorf("%v, %v, want %s", got, err, token)
 		}
 	}
+}
+
+func TestResolveFromAFile(t *testing.T) {
+	const name = "GOOGLE_DRIVE_ACCESS_TOKEN_FILE"
+	if got := env.FileVariable("google-drive"); got != name {
+		t.Fatal(got)
+	}
+	path := filepath.Join(t.TempDir(), "token")
+	t.Setenv(name, path)
+	t.Setenv("GOOGLE_DRIVE_ACCESS_TOKEN", "")
+	// One after the other, in one file: it is read as it is at the time.
+	for _, test := range []struct{ name, text, want, problem string }{
+		{"a token", "gho_1", "gho_1", ""},
+		{"another, with a line break behind", "gho_2\n", "gho_2", ""},
+		{"with a line break of Windows", "gho_3\r\n", "gho_3", ""},
+		{"empty", "", "", ""},
+		{"an empty line", "\n", "", ""},
+		{"two line breaks", "canary\n\n", "", "env: the file of GOOGLE_DRIVE_ACCESS_TOKEN_FILE has white space before or after the token"},
+		{"two lines", "canary\ncanary\n", "", "env: the file of GOOGLE_DRIVE_ACCESS_TOKEN_FILE has a line break or another control character in the token"},
+		{"huge", strings.Repeat("canary", 1<<16), "", "env: GOOGLE_DRIVE_ACCESS_TOKEN_FILE: the file is too large to be a token"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if err := os.WriteFile(path, []byte(test.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			got, err := env.Resolver{}.Resolve(t.Context(), nil, "google-drive")
+			if test.problem != "" {
+				if err == nil || err.Error() != test.problem || got != nil {
+					t.Errorf("%v, %v, want %s", got, err, test.problem)
+				}
+				return
+			}
+			if err != nil || (got == nil) != (test.want == "") || got != nil && got.Token.Reveal() != test.want {
+				t.Errorf("%v, %v", got, err)
+			}
+		})
+	}
+	t.Run("gone", func(t *testing.T) {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := (env.Resolver{}).Resolve(t.Context(), nil, "google-drive"); got != nil || !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%v, %v", got, err)
+		}
+	})
+	t.Run("beside the variable", func(t *testing.T) {
+		t.Setenv("GOOGLE_DRIVE_ACCESS_TOKEN", "canary")
+		got, err := (env.Resolver{}).Resolve(t.Context(), nil, "google-drive")
+		if got != nil || err == nil || err.Error() != "env: both GOOGLE_DRIVE_ACCESS_TOKEN and GOOGLE_DRIVE_ACCESS_TOKEN_FILE are set" {
+			t.Errorf("%v, %v", got, err)
+		}
+	})
 }
 
 func Example() {

@@ -1,0 +1,202 @@
+package credential
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/mcpauth-go/mcpauth"
+)
+
+// overhead is what an entry takes beside credential and token: the entry, the
+// identity with its strings, and the caches' own records.
+const overhead = 1 << 10
+
+// instant is a moment on both clocks: credentials and tokens are dated by the
+// wall clock, results are kept by the monotonic one, so that a wall clock that is
+// put back makes nothing live longer.
+type instant struct {
+	wall time.Time
+	mono time.Duration // since the resolver was made
+}
+
+func sinceNow() func() instant {
+	epoch := time.Now()
+	return func() instant {
+		t := time.Now()
+		return instant{t.Round(0), t.Sub(epoch)}
+	}
+}
+
+// until returns how far away t is on the wall clock; for ever if it is zero.
+func (i instant) until(t time.Time) time.Duration {
+	if t.IsZero() {
+		return math.MaxInt64
+	}
+	return t.Round(0).Sub(i.wall)
+}
+
+// entry is what the cache has under a key. It is good as long as it is there:
+// whatever takes it away, room, time or Invalidate, empties it, and with it every
+// link to it.
+type entry struct {
+	key  key
+	held atomic.Pointer[held]
+}
+
+// held is what has become of one fetch.
+type held struct {
+	credential *mcpauth.Credential // nil: the user has none
+	id         *mcpauth.Identity   // with which it was fetched
+	resource   string
+	end        time.Time     // of the credential or the token, by the wall clock; zero for none
+	last       time.Duration // until when it may be used at all
+	forcedAt   time.Duration // when a rejection last led to a fetch of this key
+
+	// fresh is until when it is answered without asking, and ahead from when on
+	// asking begins in the background. Both move.
+	fresh, ahead atomic.Int64
+	// failing says that the source has not answered since ahead.
+	failing atomic.Bool
+	// forced says that this credential has been fetched anew for a rejection, or
+	// will be: once is enough.
+	forced atomic.Bool
+}
+
+// good reports whether h may be used at all.
+func (h *held) good(now instant) bool {
+	return h != nil && now.mono < h.last && (h.end.IsZero() || now.wall.Before(h.end))
+}
+
+func (h *held) isFresh(now instant) bool { return int64(now.mono) < h.fresh.Load() }
+
+func (h *held) weight() uint32 {
+	size := overhead + len(h.id.Token().Reveal())
+	if h.credential != nil {
+		size += len(h.credential.Token.Reveal())
+	}
+	return uint32(min(size, math.MaxInt32))
+}
+
+// never is when nothing has been forced yet.
+const never = time.Duration(math.MinInt64 / 2)
+
+// hold returns what is to be kept of a fetch with id that began at began.
+func (c Config) hold(id *mcpauth.Identity, resource string, credential *mcpauth.Credential, began instant) *held {
+	h := &held{credential: credential, id: id, resource: resource, end: id.Expiry(), forcedAt: never}
+	// All times count from when the question was asked: the answer is no younger.
+	life, last := c.TTL, 2*c.TTL
+	switch {
+	case credential == nil:
+		life = c.NotConnectedTTL
+		last = life // that somebody has no account is nothing to go on with
+	case !credential.Expiry.IsZero():
+		last = began.until(credential.Expiry)
+		if h.end.IsZero() || credential.Expiry.Before(h.end) {
+			h.end = credential.Expiry
+		}
+	}
+	h.end = h.end.Round(0)
+	last = min(last, began.until(id.Expiry()))
+	life = min(life, last)
+	h.last = plus(began.mono, last)
+	h.fresh.Store(int64(plus(began.mono, life)))
+	h.ahead.Store(math.MaxInt64)
+	if credential != nil {
+		h.ahead.Store(int64(plus(began.mono, life-life/5)))
+	}
+	return h
+}
+
+func plus(a, b time.Duration) time.Duration {
+	if b > math.MaxInt64-a {
+		return math.MaxInt64
+	}
+	return a + b
+}
+
+// link leads from an identity to an entry. Providers give one identity for one
+// cached token, so that most requests need not decode a token to find theirs.
+type link struct {
+	*entry
+	// epoch is the last one of revocations in which the identity was asked about.
+	epoch uint32
+}
+
+// near is the key of a link. That the identity is in it keeps its address from
+// being another's.
+type near struct {
+	id       *mcpauth.Identity
+	resource string
+}
+
+// cache is both levels.
+type cache struct {
+	links     *otter.Cache[near, *link]
+	entries   *otter.Cache[key, *entry]
+	evictions atomic.Uint64
+}
+
+func newCache(c Config, now func() instant) *cache {
+	k := &cache{}
+	const longest = 365 * 24 * time.Hour
+	left := func(until time.Duration) time.Duration { return min(max(until-now().mono, time.Millisecond), longest) }
+	// The caches' own expiry only gives memory back: whether an entry is good is
+	// for the entry to say.
+	k.entries = otter.Must(&otter.Options[key, *entry]{
+		MaximumWeight: uint64(c.MaxBytes) / 2,
+		Weigher: func(_ key, e *entry) uint32 {
+			if h := e.held.Load(); h != nil {
+				return h.weight()
+			}
+			return overhead
+		},
+		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[key, *entry]) time.Duration {
+			if h := e.Value.held.Load(); h != nil {
+				return left(h.last)
+			}
+			return time.Millisecond
+		}),
+		OnAtomicDeletion: func(e otter.DeletionEvent[key, *entry]) {
+			e.Value.held.Store(nil)
+			if e.Cause == otter.CauseOverflow {
+				k.evictions.Add(1)
+			}
+		},
+	})
+	k.links = otter.Must(&otter.Options[near, *link]{
+		MaximumWeight:    uint64(c.MaxBytes) / 2,
+		Weigher:          func(n near, _ *link) uint32 { return uint32(overhead/2 + len(n.id.Token().Reveal())) },
+		ExpiryCalculator: otter.ExpiryWriting[near, *link](c.TTL),
+		OnAtomicDeletion: func(e otter.DeletionEvent[near, *link]) {
+			if e.Cause == otter.CauseOverflow {
+				k.evictions.Add(1)
+			}
+		},
+	})
+	return k
+}
+
+func (k *cache) clear() {
+	k.links.InvalidateAll()
+	k.entries.InvalidateAll()
+}
+
+func (k *cache) stop() {
+	k.links.StopAllGoroutines()
+	k.entries.StopAllGoroutines()
+}
+
+// dropping takes e out of the cache, unless another has taken its place, and
+// counts it.
+func dropping(e *entry, n *int) func(*entry) (*entry, otter.ComputeOp) {
+	return func(present *entry) (*entry, otter.ComputeOp) {
+		if present != e {
+			return present, otter.CancelOp
+		}
+		*n++
+		return nil, otter.InvalidateOp
+	}
+}

@@ -1,0 +1,20 @@
+package credential
+
+import "time"
+
+// PutWallClock puts the wall clock forward, or back.
+func (r *Resolver) PutWallClock(by time.Duration) {
+	before := r.now
+	r.now = func() instant {
+		now := before()
+		now.wall = now.wall.Add(by)
+		return now
+	}
+}
+
+// Settled returns Stats once the caches have let go what is too much.
+func (r *Resolver) Settled() Stats {
+	r.cache.entries.CleanUp()
+	r.cache.links.CleanUp()
+	return r.Stats()
+}

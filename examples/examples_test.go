@@ -247,7 +247,7 @@ func TestPerUserCredential(t *testing.T) {
 		for user, want := range map[string]string{
 			"alice": `{"balance":100}`,
 			"bob":   `{"balance":7}`,
-			"carol": "error: you have no account: open one first",
+			"carol": `error: calling "tools/call": No account is connected for bank. Connect one at https://platform.example.com/connect/bank, and try again.`,
 		} {
 			expect(t, call(t, s.connect(t, era, s.token(t, user)), "balance", nil), want)
 		}

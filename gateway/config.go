@@ -18,6 +18,7 @@ import (
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/admin"
+	"github.com/mcpauth-go/mcpauth/assertion"
 	"github.com/mcpauth-go/mcpauth/internal/observe"
 	"github.com/mcpauth-go/mcpauth/limit"
 	"github.com/mcpauth-go/mcpauth/policy"
@@ -109,12 +110,19 @@ type Config struct {
 	// in: who opens it is not known. Required by AskToConnect.
 	ConnectURL string
 
+	// Assertions signs tokens that tell servers behind this one who is calling:
+	// a Factory that has it asks it for them. Its keys are served at PublicURL +
+	// "/.well-known/jwks.json", and it is started and closed with the Gateway.
+	// Default: there are none.
+	Assertions *assertion.Signer
+
 	// Revocations are of what is no longer to be taken, though it has not
 	// expired. A request with it is refused, and what it is used for, running
 	// calls, open streams and sessions, ends at once. A provider that refuses by
-	// a list itself, such as one of jwt.New, is to be given the same. Where there
-	// is administration, it serves /revocations and /blocks, which "mcpauth
-	// revoke" asks. The list is the caller's to close, after the Gateway has
+	// a list itself, such as one of jwt.New, and a resolver that forgets by it,
+	// such as one of credential.New, are to be given the same. Where there is
+	// administration, it serves /revocations and /blocks, which "mcpauth revoke"
+	// asks. The list is the caller's to close, after the Gateway has
 	// stopped. Default: nothing is revoked.
 	Revocations *revoke.List
 
@@ -226,7 +234,9 @@ type Config struct {
 	// a loopback address, since nobody is asked for a credential there.
 	// Default: they are not served.
 	OperationsAddr string
-	// Admin is where they serve administration. Default: it is not served.
+	// Admin is where they serve administration: Revocations, a Resolver that has
+	// a Handler, such as one of credential.New, and profiles. Default: it is not
+	// served.
 	Admin admin.Config
 	// Logger takes what happens. Default slog.Default().
 	Logger *slog.Logger
@@ -338,8 +348,16 @@ func (c *Config) faults() []mcpauth.Fault {
 	if (c.Resolver == nil) != (c.ResourceType == "") {
 		add("ResourceType", fmt.Sprintf("found %q, with a Resolver that is %v", c.ResourceType, c.Resolver), "both or neither")
 	}
+	if _, ok := c.Provider.(interface{ DevelopmentOnly() }); ok && !c.Development {
+		add("Provider", "lets requests in without a credential", "one that asks for a credential, or Development")
+	}
 	if singleUser(c.Resolver) && !singleUser(c.Provider) {
 		add("Resolver", "gives every user the same credential", "one that tells users apart; a single local user is served by Stdio")
+	}
+	forwards, _ := c.Resolver.(interface{ ForwardsToken() bool })
+	any, _ := c.Provider.(interface{ TakesAnyAudience() bool })
+	if forwards != nil && any != nil && forwards.ForwardsToken() && any.TakesAnyAudience() {
+		add("Resolver", "sends users' tokens on, while the Provider takes tokens that are meant for others", "a Provider that checks the audience, or a Resolver that does not forward tokens")
 	}
 	c.connectFaults(add)
 	c.revocationFaults(add)

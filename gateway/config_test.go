@@ -25,6 +25,18 @@ func (nobody) Authenticate(context.Context, *mcpauth.Request) (*mcpauth.Identity
 
 func (n nobody) Issuers() []string { return n.issuers }
 
+// anybody is a provider for development.
+type anybody struct{ nobody }
+
+func (anybody) DevelopmentOnly() {}
+
+// connecting has users without an account treated so.
+func connecting(policy gateway.NotConnected, url string) func(*gateway.Config) {
+	return func(c *gateway.Config) {
+		c.Resolver, c.ResourceType, c.NotConnected, c.ConnectURL = &account{}, "mail", policy, url
+	}
+}
+
 func good() gateway.Config {
 	return gateway.Config{Provider: nobody{}, Factory: (&gatewaytest.Factory{}).Make}
 }
@@ -62,6 +74,17 @@ func TestConfigFaults(t *testing.T) {
 		{"paths with a line break", func(c *gateway.Config) { c.BasePath = "/a\nb" }, []string{"BasePath"}},
 		{"a resolver without resource type", func(c *gateway.Config) { c.Resolver = resolver(nil) }, []string{"ResourceType"}},
 		{"a resource type without resolver", func(c *gateway.Config) { c.ResourceType = "notes" }, []string{"ResourceType"}},
+		{"nobody asked for a credential", func(c *gateway.Config) { c.Provider = anybody{} }, []string{"Provider"}},
+		{"nobody asked for a credential, in development", func(c *gateway.Config) { c.Provider, c.Development = anybody{}, true }, nil},
+		{"nobody asked for a credential, beyond loopback", func(c *gateway.Config) {
+			c.Provider, c.Development, c.Addr, c.PublicURL = anybody{}, true, "0.0.0.0:8080", "https://mcp.example.com"
+		}, []string{"Development"}},
+		{"accounts without resolver", func(c *gateway.Config) { c.NotConnected = gateway.RefuseCalls }, []string{"NotConnected"}},
+		{"accounts treated in a way of their own", connecting("shrug", ""), []string{"NotConnected"}},
+		{"nowhere to connect accounts", connecting(gateway.AskToConnect, ""), []string{"ConnectURL"}},
+		{"accounts connected over plain http", connecting(gateway.AskToConnect, "http://platform.example"), []string{"ConnectURL"}},
+		{"accounts connected with a password in the URL", connecting(gateway.RefuseCalls, "https://u:p@platform.example"), []string{"ConnectURL"}},
+		{"accounts connected", connecting(gateway.AskToConnect, "https://platform.example/connect?to=mail"), nil},
 		{"an address without port", func(c *gateway.Config) { c.Addr = "127.0.0.1:" }, []string{"Addr"}},
 		{"CORS for nobody", func(c *gateway.Config) { c.CORS = true }, []string{"AllowedOrigins"}},
 		{"CORS for a list", func(c *gateway.Config) { c.CORS, c.AllowedOrigins = true, []string{"https://app.example.com"} }, nil},

@@ -155,6 +155,9 @@ func (g *Gateway) route(path string, checkOrigin func(http.Handler) http.Handler
 	if metadata := g.resource.MetadataPath(); metadata != "" {
 		g.routes.Handle(metadata, g.resource)
 	}
+	if g.config.Assertions != nil {
+		g.routes.Handle("/.well-known/jwks.json", onlyGet(g.config.Assertions.ServeHTTP))
+	}
 }
 
 // cors returns next with the headers that let pages of other origins read the

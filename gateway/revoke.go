@@ -14,18 +14,27 @@ import (
 // revocations refuses by it what it answers from memory, too. What a request has
 // begun by then ends here and in package inproc.
 
-// revocationFaults adds what is wrong with how the list and the provider fit.
+// revocationFaults adds what is wrong with how the list fits those of the parts.
 func (c *Config) revocationFaults(add func(field, problem, expected string)) {
-	provider, ok := c.Provider.(interface{ Revocations() any })
-	if !ok {
-		return // asked for it at each request
-	}
-	list, ours := provider.Revocations().(*revoke.List)
-	switch {
-	case c.Revocations == nil && ours && list != nil:
-		add("Revocations", "missing, while the Provider has a list", "that list, or streams and sessions would outlive its revocations")
-	case c.Revocations != nil && list != c.Revocations:
-		add("Revocations", "not the list that the Provider refuses by", "one list, given to both: that of jwt.Config.Revocations")
+	for _, part := range []struct {
+		name    string
+		part    any
+		outlive string
+	}{
+		{"Provider", c.Provider, "streams and sessions would outlive its revocations"},
+		{"Resolver", c.Resolver, "what it has cached would outlive the user's right to it"},
+	} {
+		refusing, ok := part.part.(interface{ Revocations() any })
+		if !ok {
+			continue // the provider is asked for it at each request
+		}
+		list, ours := refusing.Revocations().(*revoke.List)
+		switch {
+		case c.Revocations == nil && ours && list != nil:
+			add("Revocations", "missing, while the "+part.name+" has a list", "that list, or "+part.outlive)
+		case c.Revocations != nil && list != c.Revocations:
+			add("Revocations", "not the list that the "+part.name+" goes by", "one list, given to both: that of the "+part.name+"'s Config.Revocations")
+		}
 	}
 }
 
@@ -148,13 +157,15 @@ func (g *Gateway) endRevoked(revoke.Revocation) {
 
 // administration returns what administration serves beside profiles.
 func (c *Config) administration() http.Handler {
-	if c.Revocations == nil {
-		return c.Admin.Handler
-	}
-	list := c.Revocations.Handler()
 	routes := http.NewServeMux()
-	routes.Handle("/revocations", list)
-	routes.Handle("/blocks", list)
+	if c.Revocations != nil {
+		list := c.Revocations.Handler()
+		routes.Handle("/revocations", list)
+		routes.Handle("/blocks", list)
+	}
+	if r, ok := c.Resolver.(interface{ Handler() http.Handler }); ok {
+		routes.Handle("/credentials/", r.Handler())
+	}
 	if c.Admin.Handler != nil {
 		routes.Handle("/", c.Admin.Handler)
 	}

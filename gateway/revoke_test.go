@@ -471,8 +471,8 @@ func TestListsThatDoNotFit(t *testing.T) {
 	}{
 		{"the same", with(one), one, ""},
 		{"none", with(nil), nil, ""},
-		{"another", with(another), one, "not the list that the Provider refuses by"},
-		{"none of the provider's", with(nil), one, "not the list that the Provider refuses by"},
+		{"another", with(another), one, "not the list that the Provider goes by"},
+		{"none of the provider's", with(nil), one, "not the list that the Provider goes by"},
 		{"none of the gateway's", with(one), nil, "missing, while the Provider has a list"},
 		{"a provider that has none", known{}, one, ""},
 	} {

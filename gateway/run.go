@@ -25,6 +25,9 @@ func (g *Gateway) parts() []any {
 	if r := g.config.Resolver; r != nil && !(reflect.ValueOf(r).Comparable() && any(r) == any(g.config.Provider)) {
 		all = append(all, r)
 	}
+	if s := g.config.Assertions; s != nil {
+		all = append(all, s)
+	}
 	return all
 }
 

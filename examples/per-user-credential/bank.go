@@ -39,17 +39,20 @@ type account struct {
 }
 
 // account is the API's client.
-func (b *bank) account(ctx context.Context, token mcpauth.Secret) (account, error) {
+func (b *bank) account(ctx context.Context, credential *mcpauth.Credential) (account, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.Addr, nil)
 	if err != nil {
 		return account{}, err
 	}
-	request.Header.Set("Authorization", "Bearer "+token.Reveal())
+	request.Header.Set("Authorization", "Bearer "+credential.Token.Reveal())
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return account{}, err
 	}
 	defer response.Body.Close()
+	if response.StatusCode == http.StatusUnauthorized {
+		credential.Rejected() // the next call asks the platform for a newer one
+	}
 	if response.StatusCode != http.StatusOK {
 		return account{}, fmt.Errorf("the bank says %s", response.Status)
 	}

@@ -1,7 +1,9 @@
 // Command per-user-credential calls an API with the credential that each user
-// has there: who is verified at the gateway is one thing, what they show to the
-// API is another, which a Resolver finds. With tokens of the users alice and
-// bob, the tool "balance" says what is theirs; all others have no account.
+// has there. Three parties beside the client: this server, which verifies the
+// user's token; the platform, where users have connected their accounts, which
+// gives out a credential to whoever shows a user's token; and the bank, whose API
+// takes that credential. The tool "balance" says what is in the user's account;
+// who has none is told where to open one.
 //
 //	export JWT_SECRET=$(openssl rand -base64 48)
 //	go run ./examples/per-user-credential
@@ -9,7 +11,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"log"
 
@@ -17,22 +18,10 @@ import (
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/authn/jwt"
+	"github.com/mcpauth-go/mcpauth/credential"
+	"github.com/mcpauth-go/mcpauth/credential/platform"
 	"github.com/mcpauth-go/mcpauth/gateway"
 )
-
-// accounts is the Resolver: each user's token for the API. A map is enough to
-// see how it works; resolvers that ask somebody come with package
-// credential/... It is keyed by user id, since there is one issuer; with
-// several it would be by Identity.Principal.
-type accounts map[string]mcpauth.Secret
-
-func (a accounts) Resolve(_ context.Context, id *mcpauth.Identity, _ string) (*mcpauth.Credential, error) {
-	token, ok := a[id.UserID()]
-	if !ok {
-		return nil, nil // no failure: this user has none
-	}
-	return &mcpauth.Credential{Token: token}, nil
-}
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "where to listen")
@@ -43,24 +32,45 @@ func main() {
 }
 
 func run(addr string) error {
-	provider, err := jwt.New(jwt.Config{Issuers: []jwt.Issuer{{
+	issuer := jwt.Issuer{
 		Name:     "https://issuer.example.com",
 		Audience: []string{"http://" + addr + "/mcp"},
 		Keys:     []jwt.KeySource{jwt.SecretEnv("JWT_SECRET")},
-	}}})
+	}
+	provider, err := jwt.New(jwt.Config{Issuers: []jwt.Issuer{issuer}})
 	if err != nil {
 		return err
 	}
+	// Both would be elsewhere.
 	b, err := openBank()
 	if err != nil {
 		return err
 	}
 	defer b.Close()
+	p, err := openPlatform(issuer)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+
+	source, err := platform.New(platform.Config{
+		BaseURL:         "http://" + p.Addr,
+		SameTrustDomain: true, // or Audience: what tokens for the platform have in "aud"
+	})
+	if err != nil {
+		return err
+	}
+	credentials, err := credential.New(credential.Config{Source: source})
+	if err != nil {
+		return err
+	}
 	g, err := gateway.New(gateway.Config{
 		Addr:         addr,
 		Provider:     provider,
-		Resolver:     accounts{"alice": mcpauth.NewSecret("api-token-1"), "bob": mcpauth.NewSecret("api-token-2")},
-		ResourceType: "bank", // what the Resolver is asked for
+		Resolver:     credentials,
+		ResourceType: "bank", // what the platform is asked for
+		NotConnected: gateway.RefuseCalls,
+		ConnectURL:   "https://platform.example.com/connect/bank",
 		Factory: func(context.Context, gateway.Call) (gateway.Instance, error) {
 			server := mcp.NewServer(&mcp.Implementation{Name: "per-user-credential", Version: "1"}, nil)
 			mcp.AddTool(server, &mcp.Tool{Name: "balance", Description: "Says what is in your account."}, b.balance)
@@ -76,10 +86,6 @@ func run(addr string) error {
 // balance takes the credential from the context: it is that of this very call,
 // while the one that a factory gets is as old as the session.
 func (b *bank) balance(ctx context.Context, _ *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, account, error) {
-	credential := mcpauth.CredentialFrom(ctx)
-	if credential == nil {
-		return nil, account{}, errors.New("you have no account: open one first")
-	}
-	mine, err := b.account(ctx, credential.Token)
+	mine, err := b.account(ctx, mcpauth.CredentialFrom(ctx))
 	return nil, mine, err
 }

@@ -1,6 +1,7 @@
 package docs_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -12,9 +13,11 @@ import (
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/admin"
+	"github.com/mcpauth-go/mcpauth/assertion"
 	"github.com/mcpauth-go/mcpauth/authn/jwt"
 	"github.com/mcpauth-go/mcpauth/credential"
 	"github.com/mcpauth-go/mcpauth/credential/claims"
+	"github.com/mcpauth-go/mcpauth/credential/exchange"
 	"github.com/mcpauth-go/mcpauth/credential/platform"
 	"github.com/mcpauth-go/mcpauth/gateway"
 	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
@@ -29,7 +32,7 @@ func withCredentials(source credential.Source, list *revoke.List, c gateway.Conf
 	}
 	c.Resolver, c.ResourceType = resolver, "github" // started and closed by the gateway
 	c.Revocations = list
-	c.Admin = admin.Config{Socket: "/run/mcpauth/admin.sock", Handler: resolver.Handler()}
+	c.Admin = admin.Config{Socket: "/run/mcpauth/admin.sock"} // serves its Handler
 	return c, nil
 }
 
@@ -67,6 +70,55 @@ func fromSeveral(platform credential.Source) credential.Source {
 		"github": platform,
 		"jira":   credential.Chain(claims.Source{}, platform),
 	})
+}
+
+func withoutAccount(c gateway.Config) gateway.Config {
+	c.NotConnected = gateway.AskToConnect
+	c.ConnectURL = "https://platform.example.com/connect/github"
+	return c
+}
+
+func notesCredential(secret mcpauth.Secret) (*credential.Resolver, error) {
+	source, err := exchange.New(exchange.Config{
+		Issuer: "https://issuer.example.com",
+		Client: exchange.Client{ClientID: "mcp", Secret: secret},
+		Targets: map[string]exchange.Target{
+			"notes": {Audience: []string{"https://notes.example.com"}, Scopes: []string{"notes:read"}},
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return credential.New(credential.Config{Source: source})
+}
+
+func newAssertions() (*assertion.Signer, error) {
+	return assertion.New(assertion.Config{
+		Issuer:    "https://mcp.example.com",
+		Audiences: []string{"https://notes.internal.example.com"},
+	})
+}
+
+// callNotes is what a tool does with the identity of its call.
+func callNotes(ctx context.Context, signer *assertion.Signer, id *mcpauth.Identity) (*http.Response, error) {
+	token, err := signer.Sign(id, "https://notes.internal.example.com")
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, "GET", "https://notes.internal.example.com/notes", nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Authorization", "Bearer "+token.Reveal())
+	return http.DefaultClient.Do(request)
+}
+
+func newVerifier() (*jwt.Provider, error) {
+	return jwt.New(jwt.Config{Issuers: []jwt.Issuer{{
+		Name:     "https://mcp.example.com",
+		Audience: []string{"https://notes.internal.example.com"},
+		Keys:     []jwt.KeySource{jwt.JWKSURL("https://mcp.example.com/.well-known/jwks.json")},
+	}}})
 }
 
 // Each configuration of credentials.md is one that New takes as it is written
@@ -108,8 +160,10 @@ func TestConfigurationsOfCredentials(t *testing.T) {
 			}
 		})
 	}
-	if !strings.Contains(string(document), "\nfunc withCredentials(") {
-		t.Error("credentials.md does not have withCredentials")
+	for _, name := range []string{"withCredentials", "withoutAccount", "notesCredential", "newAssertions", "callNotes", "newVerifier"} {
+		if !strings.Contains(string(document), "\nfunc "+name+"(") {
+			t.Errorf("credentials.md does not have %s", name)
+		}
 	}
 	source, err := fromTenantManager()
 	if err != nil {
@@ -123,6 +177,56 @@ func TestConfigurationsOfCredentials(t *testing.T) {
 		t.Errorf("without its file: %v", err)
 	}
 }
+
+// The same for the exchange of tokens, and for assertions: the request of a tool
+// carries one.
+func TestConfigurationsOfExchangeAndAssertions(t *testing.T) {
+	quiet(t)
+	resolver, err := notesCredential(mcpauth.NewSecret("of this server"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := resolver.Close(); err != nil {
+		t.Error(err)
+	}
+	signer, err := newAssertions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer signer.Close()
+	verifier, err := newVerifier()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer verifier.Close()
+	if c := withoutAccount(gateway.Config{}); c.NotConnected != gateway.AskToConnect || c.ConnectURL == "" {
+		t.Errorf("without an account: %q, %q", c.NotConnected, c.ConnectURL)
+	}
+	alice, err := mcpauth.NewIdentity(mcpauth.IdentityFields{Issuer: "https://issuer.example.com", UserID: "alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The backend is played by whatever sends requests: it must get the token.
+	var sent string
+	before := http.DefaultClient.Transport
+	http.DefaultClient.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+		sent = r.URL.String() + " " + r.Header.Get("Authorization")
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, nil
+	})
+	defer func() { http.DefaultClient.Transport = before }()
+	response, err := callNotes(t.Context(), signer, alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if !strings.HasPrefix(sent, "https://notes.internal.example.com/notes Bearer ey") {
+		t.Errorf("sent %.60q", sent)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // quiet keeps the default log out of a test.
 func quiet(t *testing.T) {

@@ -32,7 +32,14 @@ import (
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/admin"
+	"github.com/mcpauth-go/mcpauth/assertion"
+	"github.com/mcpauth-go/mcpauth/authn/apikey"
 	"github.com/mcpauth-go/mcpauth/authn/jwt"
+	"github.com/mcpauth-go/mcpauth/authn/oauth"
+	"github.com/mcpauth-go/mcpauth/credential"
+	"github.com/mcpauth-go/mcpauth/credential/claims"
+	"github.com/mcpauth-go/mcpauth/credential/exchange"
+	"github.com/mcpauth-go/mcpauth/credential/platform"
 	"github.com/mcpauth-go/mcpauth/gateway"
 	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
 	"github.com/mcpauth-go/mcpauth/internal/mint"
@@ -196,11 +203,29 @@ func provider(t *testing.T, issuer *gatewaytest.Issuer) mcpauth.Provider {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { revoked.Close() })
+	keyed, err := apikey.New(apikey.Config{Store: &apikey.Memory{}, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { keyed.Close() })
+	asking, err := oauth.New(oauth.Config{
+		Issuer: "https://login.example.com", Endpoint: "https://login.example.com/introspect", Audience: []string{origin + "/mcp"},
+		Client: oauth.Client{ClientID: "mcp", Secret: mcpauth.NewSecret("of this server")}, Logger: quiet,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { asking.Close() })
+	resolver, err := credential.New(credential.Config{Source: claims.Source{}, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { resolver.Close() })
 	static := gatewaytest.Provider(t, origin+"/mcp", issuer)
 	gatewaytest.Eventually(t, "keys are fetched", func() bool {
 		return slices.ContainsFunc(fetching.Measure(), func(m mcpauth.Measurement) bool { return m.Name == "mcpauth_jwt_keyset_age_seconds" })
 	})
-	return parts{static, []observe.Measurer{static, fetching, revoked}}
+	return parts{static, []observe.Measurer{static, fetching, revoked, keyed, asking, resolver}}
 }
 
 func newSite(t *testing.T) *site {
@@ -525,7 +550,7 @@ func TestOperationsRefusals(t *testing.T) {
 // say is the default. That they say the truth is tested beside the struct.
 func defaults(t *testing.T, file string, of reflect.Type) map[string]string {
 	t.Helper()
-	sentence := regexp.MustCompile(`Defaults?:? ([^.,;:]+)`)
+	sentence := regexp.MustCompile(`Defaults?:? (?:and maximum )?([^.,;:]+)`)
 	all := map[string]string{}
 	inspect(t, file, func(n ast.Node) {
 		spec, ok := n.(*ast.TypeSpec)
@@ -558,7 +583,7 @@ func defaults(t *testing.T, file string, of reflect.Type) map[string]string {
 
 // measurable reports whether fields of that type are limits or time-outs.
 func measurable(t reflect.Type) bool {
-	return t == reflect.TypeFor[limit.Rate]() || t == reflect.TypeFor[map[string]limit.Rate]() || t.Kind() == reflect.Int && t.PkgPath() == "" || t.Kind() == reflect.Int64
+	return t == reflect.TypeFor[limit.Rate]() || t == reflect.TypeFor[apikey.Rate]() || t == reflect.TypeFor[map[string]limit.Rate]() || t.Kind() == reflect.Int && t.PkgPath() == "" || t.Kind() == reflect.Int64
 }
 
 func TestOperationsDefaults(t *testing.T) {
@@ -569,6 +594,22 @@ func TestOperationsDefaults(t *testing.T) {
 	}
 	maps.Copy(real, defaults(t, "../authn/jwt/fetch.go", reflect.TypeFor[jwt.Fetch]()))
 	same(t, "limits of jwt", table(t, "### Of the JWT provider", 1), real)
+	all := func(file string, types ...reflect.Type) map[string]string {
+		real := map[string]string{}
+		for _, of := range types {
+			maps.Copy(real, defaults(t, file, of))
+		}
+		return real
+	}
+	same(t, "limits of apikey", table(t, "### Of the API key provider", 1),
+		all("../authn/apikey/config.go", reflect.TypeFor[apikey.Config](), reflect.TypeFor[apikey.Cache](), reflect.TypeFor[apikey.WrongKeys]()))
+	same(t, "limits of oauth", table(t, "### Of the OAuth provider", 1),
+		all("../authn/oauth/config.go", reflect.TypeFor[oauth.Config](), reflect.TypeFor[oauth.Cache](), reflect.TypeFor[oauth.Requests]()))
+	real = all("../credential/config.go", reflect.TypeFor[credential.Config]())
+	maps.Copy(real, defaults(t, "../credential/platform/config.go", reflect.TypeFor[platform.Config]()))
+	maps.Copy(real, defaults(t, "../credential/exchange/config.go", reflect.TypeFor[exchange.Config]()))
+	maps.Copy(real, defaults(t, "../assertion/config.go", reflect.TypeFor[assertion.Config]()))
+	same(t, "limits of credentials", table(t, "### Of credentials and assertions", 1), real)
 	same(t, "fixed limits", table(t, "### Fixed", 1), fixed(t))
 }
 
@@ -676,6 +717,11 @@ func recordOf(t *testing.T, n ast.Node) (message, about string, ok bool) {
 	name, args := f.Sel.Name, call.Args
 	level := levels[strings.TrimSuffix(name, "Context")]
 	switch {
+	case name == "every" && len(args) == 3: // of package apikey: what is logged when the work of a while fails
+		if text, ok := args[1].(*ast.BasicLit); ok && text.Kind == token.STRING {
+			return unquote(t, text), "ERROR; error", true
+		}
+		return "", "", false
 	case name == "LogAttrs" && len(args) > 2:
 		level = "depends"
 		if l, ok := args[1].(*ast.SelectorExpr); ok {
@@ -692,11 +738,12 @@ func recordOf(t *testing.T, n ast.Node) (message, about string, ok bool) {
 		return "", "", false
 	}
 	var keys []string
-	for i, arg := range args[1:] {
-		if attr, isAttr := arg.(*ast.CallExpr); isAttr && name == "LogAttrs" && len(attr.Args) == 2 {
+	for i := 1; i < len(args); i++ {
+		arg := args[i]
+		if attr, isAttr := arg.(*ast.CallExpr); isAttr && len(attr.Args) == 2 {
 			arg = attr.Args[0]
-		} else if i%2 == 1 || isAttr {
-			continue
+		} else {
+			i++ // over the value
 		}
 		if key, isKey := arg.(*ast.BasicLit); isKey {
 			keys = append(keys, unquote(t, key))

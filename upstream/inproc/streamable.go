@@ -122,9 +122,11 @@ func (u *Upstream) post(w http.ResponseWriter, r *http.Request, s *session, mess
 	}
 	if answers.calls == 0 {
 		for _, m := range decoded {
-			if err := c.take(ctx, m); err != nil {
+			if err := c.take(ctx, m); errors.Is(err, errEnded) {
 				u.noSession(w, r, err)
 				return false
+			} else if err != nil {
+				return false // the client has left
 			}
 		}
 		w.WriteHeader(http.StatusAccepted)

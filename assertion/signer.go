@@ -70,6 +70,9 @@ type signed struct {
 
 // New returns a Signer for c. The error, a *mcpauth.ConfigError, has everything
 // that is wrong with c and with the keys of its file. The Signer signs at once;
+// Issuer returns Config.Issuer.
+func (s *Signer) Issuer() string { return s.config.Issuer }
+
 // Start begins to rotate its keys, and Close must follow New in any case.
 func New(c Config) (*Signer, error) {
 	c = c.withDefaults()
@@ -323,7 +326,7 @@ func (s *Signer) claims(id *mcpauth.Identity, audience string, now time.Time) (c
 	}
 	// In an array, as some issuers have it, a scope may hold a space, which here
 	// would make two of it.
-	c.Scope = strings.Join(slices.DeleteFunc(id.Scopes(), func(scope string) bool { return !scopeToken(scope) }), " ")
+	c.Scope = strings.Join(slices.DeleteFunc(id.Scopes(), func(scope string) bool { return !mcpauth.ValidScope(scope) }), " ")
 	told := id.Metadata()
 	for _, name := range []string{"client_id", "azp", "cid", "appid"} {
 		var client string
@@ -339,11 +342,6 @@ func (s *Signer) claims(id *mcpauth.Identity, audience string, now time.Time) (c
 		}
 	}
 	return c, nil
-}
-
-// scopeToken reports whether s is one scope (RFC 6749, section 3.3).
-func scopeToken(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\\' })
 }
 
 // actor returns act with the issuer of the token that it is from at each actor

@@ -22,7 +22,7 @@ func TestBackendVerifiesWhoCalls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := gatewaytest.Start(t, gateway.Config{Assertions: signer, Factory: func(context.Context, gateway.Call) (gateway.Instance, error) {
+	s := gatewaytest.Start(t, gateway.Config{Assertions: signer, PublicURL: gatewayURL, AllowedHosts: []string{"127.0.0.1"}, Factory: func(context.Context, gateway.Call) (gateway.Instance, error) {
 		server := mcp.NewServer(&mcp.Implementation{Name: "notes", Version: "1"}, nil)
 		gatewaytest.AddTool(server, "assert", func(ctx context.Context, _ *mcp.CallToolRequest) (string, error) {
 			token, err := signer.Sign(mcpauth.FromContext(ctx), notes)

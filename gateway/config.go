@@ -345,8 +345,11 @@ func (c *Config) faults() []mcpauth.Fault {
 	if c.Factory == nil {
 		add("Factory", "missing", "a function that makes a user's server")
 	}
-	if (c.Resolver == nil) != (c.ResourceType == "") {
-		add("ResourceType", fmt.Sprintf("found %q, with a Resolver that is %v", c.ResourceType, c.Resolver), "both or neither")
+	switch {
+	case c.Resolver != nil && c.ResourceType == "":
+		add("ResourceType", "empty, with a Resolver", "both or neither")
+	case c.Resolver == nil && c.ResourceType != "":
+		add("ResourceType", fmt.Sprintf("found %q, without a Resolver", c.ResourceType), "both or neither")
 	}
 	if _, ok := c.Provider.(interface{ DevelopmentOnly() }); ok && !c.Development {
 		add("Provider", "lets requests in without a credential", "one that asks for a credential, or Development")
@@ -355,11 +358,14 @@ func (c *Config) faults() []mcpauth.Fault {
 		add("Resolver", "gives every user the same credential", "one that tells users apart; a single local user is served by Stdio")
 	}
 	forwards, _ := c.Resolver.(interface{ ForwardsToken() bool })
-	any, _ := c.Provider.(interface{ TakesAnyAudience() bool })
-	if forwards != nil && any != nil && forwards.ForwardsToken() && any.TakesAnyAudience() {
+	lax, _ := c.Provider.(interface{ TakesAnyAudience() bool })
+	if forwards != nil && lax != nil && forwards.ForwardsToken() && lax.TakesAnyAudience() {
 		add("Resolver", "sends users' tokens on, while the Provider takes tokens that are meant for others", "a Provider that checks the audience, or a Resolver that does not forward tokens")
 	}
 	c.connectFaults(add)
+	if a := c.Assertions; a != nil && a.Issuer() != strings.TrimSuffix(c.PublicURL, "/") {
+		add("Assertions", fmt.Sprintf("their Issuer is %q, while PublicURL is %q", a.Issuer(), c.PublicURL), "one URL, at which their keys are")
+	}
 	c.revocationFaults(add)
 	c.addressFaults(add)
 	if c.LegacyInstances != PerSession && c.LegacyInstances != PerUser {
@@ -403,6 +409,9 @@ func (c *Config) connectFaults(add func(field, problem, expected string)) {
 	case ServeLimited, RefuseCalls, AskToConnect:
 	default:
 		add("NotConnected", fmt.Sprintf("found %q", c.NotConnected), "ServeLimited, RefuseCalls or AskToConnect")
+	}
+	if c.NotConnected == ServeLimited && c.ConnectURL != "" {
+		add("ConnectURL", "set, while NotConnected is ServeLimited", "RefuseCalls or AskToConnect, or no ConnectURL")
 	}
 	if c.NotConnected != ServeLimited && c.Resolver == nil {
 		add("NotConnected", fmt.Sprintf("found %q, without a Resolver", c.NotConnected), "both or neither")

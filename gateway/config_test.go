@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/assertion"
 	"github.com/mcpauth-go/mcpauth/gateway"
 	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
 	"github.com/mcpauth-go/mcpauth/limit"
@@ -42,6 +43,11 @@ func good() gateway.Config {
 }
 
 func TestConfigFaults(t *testing.T) {
+	other, err := assertion.New(assertion.Config{Issuer: "https://other.example.com", Audiences: []string{"https://notes.example.com"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
 	for _, test := range []struct {
 		name   string
 		change func(*gateway.Config)
@@ -84,6 +90,8 @@ func TestConfigFaults(t *testing.T) {
 		{"nowhere to connect accounts", connecting(gateway.AskToConnect, ""), []string{"ConnectURL"}},
 		{"accounts connected over plain http", connecting(gateway.AskToConnect, "http://platform.example"), []string{"ConnectURL"}},
 		{"accounts connected with a password in the URL", connecting(gateway.RefuseCalls, "https://u:p@platform.example"), []string{"ConnectURL"}},
+		{"a place to connect that nobody is told of", connecting(gateway.ServeLimited, "https://platform.example"), []string{"ConnectURL"}},
+		{"assertions of another server", func(c *gateway.Config) { c.Assertions = other }, []string{"Assertions"}},
 		{"accounts connected", connecting(gateway.AskToConnect, "https://platform.example/connect?to=mail"), nil},
 		{"an address without port", func(c *gateway.Config) { c.Addr = "127.0.0.1:" }, []string{"Addr"}},
 		{"CORS for nobody", func(c *gateway.Config) { c.CORS = true }, []string{"AllowedOrigins"}},

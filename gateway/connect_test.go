@@ -69,7 +69,7 @@ func TestUsersWithoutAnAccount(t *testing.T) {
 		modern       string // and of 2026-07-28
 	}{
 		{"by default", "", "", none, "limited", "limited"},
-		{"served", gateway.ServeLimited, connectURL, urls, "limited", "limited"},
+		{"served", gateway.ServeLimited, "", urls, "limited", "limited"},
 		{"refused", gateway.RefuseCalls, connectURL, urls, refusal, refusal},
 		{"refused, and nobody knows where to connect", gateway.RefuseCalls, "", none, `"No account is connected for mail."`, `"No account is connected for mail."`},
 		{"asked, by a client that cannot ask", gateway.AskToConnect, connectURL, none, refusal, refusal},

@@ -43,9 +43,9 @@ func (g *Gateway) lifecycles() []mcpauth.Lifecycle {
 	return all
 }
 
-// Start starts the provider and the resolver. Run and Serve do so themselves;
-// who embeds a Gateway calls it once, before the first request. Shutdown must
-// follow, also after an error.
+// Start starts the provider, the resolver and the Assertions. Run and Serve do
+// so themselves; who embeds a Gateway calls it once, before the first request.
+// Shutdown must follow, also after an error.
 func (g *Gateway) Start(ctx context.Context) error {
 	g.config.Logger.Info("gateway starting", "resource", g.resource.Identifier(), "metadata", g.resource.MetadataURL())
 	for _, part := range g.lifecycles() {
@@ -57,8 +57,8 @@ func (g *Gateway) Start(ctx context.Context) error {
 }
 
 // Shutdown stops gracefully: new requests get 503, open streams end, requests
-// in progress finish, and then sessions, instances, resolver and provider are
-// closed. When ctx ends first, requests are no longer waited for; instances
+// in progress finish, and then sessions, instances, Assertions, resolver and
+// provider are closed. When ctx ends first, requests are no longer waited for; instances
 // that are not in use are closed all the same, and the error says what was
 // left. Run and Serve return then too.
 func (g *Gateway) Shutdown(ctx context.Context) error {

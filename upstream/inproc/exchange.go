@@ -26,7 +26,7 @@ import (
 // exchange is the SDK's connection to the client of one request: an
 // mcp.Transport and its mcp.Connection.
 type exchange struct {
-	ctx      context.Context // of the request
+	cause    func() error // why the request has ended; nil while it has not
 	answers  *stream
 	incoming chan jsonrpc.Message
 	end      func()        // may be called again
@@ -60,19 +60,23 @@ func (u *Upstream) exchange(w http.ResponseWriter, r *http.Request, in *instance
 	listener := &listener{w: w, left: make(chan struct{})}
 	c := &exchange{answers: &stream{calls: 1, client: listener}, incoming: make(chan jsonrpc.Message, 1), ended: make(chan struct{})}
 	c.end = sync.OnceFunc(func() { close(c.ended) })
-	c.ctx = context.WithValue(r.Context(), streamKey{}, c.answers)
+	ctx := context.WithValue(r.Context(), streamKey{}, c.answers)
+	c.cause = func() error { return context.Cause(ctx) }
 	c.incoming <- &jsonrpc.Request{ID: id, Method: m.Method, Params: m.Params,
-		Extra: &mcp.RequestExtra{TokenInfo: in.tell(mcpauth.FromContext(c.ctx)), Header: r.Header}}
-	bound, err := in.made.Server.Connect(c.ctx, c, nil)
+		Extra: &mcp.RequestExtra{TokenInfo: in.tell(mcpauth.FromContext(ctx)), Header: r.Header}}
+	bound, err := in.made.Server.Connect(ctx, c, nil)
 	if err != nil {
 		u.config.Refuse(w, r, err)
 		return
 	}
 	select {
 	case <-listener.left:
-	case <-c.ctx.Done():
+	case <-ctx.Done():
+	case <-c.ended: // by the SDK, with nothing to say
 	}
-	c.answers.release(listener)
+	if silent := c.answers.release(listener); silent && ctx.Err() == nil {
+		u.config.Refuse(w, r, errEnded)
+	}
 	c.end()
 	bound.Close()
 }
@@ -91,7 +95,7 @@ func (c *exchange) Read(context.Context) (jsonrpc.Message, error) {
 		return m, nil
 	case <-c.ended:
 	}
-	if cause := context.Cause(c.ctx); cause != nil {
+	if cause := c.cause(); cause != nil {
 		return nil, cause
 	}
 	return nil, io.EOF

@@ -213,6 +213,31 @@ func TestParametersInHeadersAreCompared(t *testing.T) {
 	compared("when it has changed")
 }
 
+// A call that nobody waits for any more does not keep its slot for all its time.
+func TestCallOfAClientThatHasLeftEndsSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, proceed := make(chan struct{}), make(chan struct{})
+		b := newBench(func(server *mcp.Server) { addWait(server, began, proceed) })
+		ctx, leave := context.WithCancel(asAlice(t.Context(), time.Time{}))
+		list, call := modern("1", "tools/list", "", "{}"), modern("1", "tools/call", "wait", `{"name":"wait","arguments":{}}`)
+		b.askWith(ctx, "POST", "", gatewaytest.Modern, list.Body, list.Header)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			b.askWith(ctx, "POST", "", gatewaytest.Modern, call.Body, call.Header)
+		}()
+		<-began
+		leave()
+		left := time.Now()
+		<-ended
+		if took := time.Since(left); took > 10*time.Second {
+			t.Errorf("the request ended %v after its client", took)
+		}
+		close(proceed)
+		b.end(t)
+	})
+}
+
 // In a request there is nobody to ask back, and nothing reaches its client that
 // it has not asked for.
 func TestNothingElseReachesTheClientOfARequest(t *testing.T) {

@@ -84,7 +84,7 @@ type Config struct {
 // Limits bounds what is alive at the same time.
 type Limits struct {
 	Sessions        int           // in all
-	SessionsPerUser int           //
+	SessionsPerUser int           // of one user
 	StreamsPerUser  int           // standalone streams and subscriptions
 	CallsPerUser    int           // requests in progress, and calls that servers work on
 	Instances       int           // shared servers; more push out what was used least recently
@@ -156,8 +156,8 @@ const (
 	methodListen = "subscriptions/listen"
 )
 
-// legacyVersions are the protocol versions with sessions.
-var legacyVersions = []string{"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"}
+// legacyVersions are the protocol versions with sessions, the latest first.
+var legacyVersions = []string{"2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"}
 
 // IsStream reports whether r, with these messages in its body, opens a stream
 // rather than asking for an answer.

@@ -174,10 +174,11 @@ func (u *Upstream) call(ctx context.Context, next mcp.MethodHandler, method stri
 	case <-ctx.Done():
 	}
 	if ctx.Err() == context.Canceled {
-		// What it answers now may still be wanted, by who resumes the stream.
+		// What it answers now may still be wanted, by who resumes the stream of a
+		// session.
 		deadline, _ := ctx.Deadline()
 		patience := time.Until(deadline)
-		if revoked(ctx) { // nobody is to have it
+		if revoked(ctx) || servingFrom(ctx).inSession() == nil { // nobody is to have it
 			patience = min(patience, cancelPatience)
 		}
 		late := time.NewTimer(patience)

@@ -113,9 +113,7 @@ func (u *Upstream) PostSSE(w http.ResponseWriter, r *http.Request, messages []en
 
 // unsupported is what tells a client of a later version to try an earlier one.
 func unsupported(version string) *jsonrpc.Error {
-	data, _ := json.Marshal(mcp.UnsupportedProtocolVersionData{
-		Supported: []string{"2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"}, Requested: version,
-	})
+	data, _ := json.Marshal(mcp.UnsupportedProtocolVersionData{Supported: legacyVersions, Requested: version})
 	return &jsonrpc.Error{Code: mcp.CodeUnsupportedProtocolVersion, Message: "sessions are for protocol versions before " + modernVersion, Data: data}
 }
 
@@ -178,10 +176,7 @@ func newSSE() *sse {
 // begin begins the stream: by naming the endpoint, whatever the server has to
 // say already.
 func (c *sse) begin(w http.ResponseWriter, endpoint string) error {
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-cache, no-transform")
-	h.Set("X-Accel-Buffering", "no") // a proxy that collects events would hold them back
+	streamHeader(w.Header())
 	c.w = w
 	c.writing.Unlock()
 	return c.send("endpoint", []byte(endpoint+"?"+url.Values{sessionParam: {c.id}}.Encode()))

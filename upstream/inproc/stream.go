@@ -85,6 +85,11 @@ func (s *stream) event(name string, index int, data []byte) []byte {
 // prime has the first thing that the client gets be the id of an event, to come
 // back to.
 func (s *stream) prime() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client == nil {
+		return
+	}
 	_ = s.store.append(s.id, nil)
 	s.client.first = s.event("prime", 0, nil)
 	s.next = 1
@@ -143,6 +148,13 @@ func (s *stream) refuse(status int, answer error, data []byte) bool {
 	_, _ = s.client.w.Write(data)
 	s.dismiss()
 	return true
+}
+
+// heard reports whether a client listens now.
+func (s *stream) heard() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.client != nil
 }
 
 // flush writes what the client is to have in any case.

@@ -377,7 +377,10 @@ func (c *streamable) Write(ctx context.Context, m jsonrpc.Message) error {
 	}
 	answer, _ := m.(*jsonrpc.Response)
 	reached := false
-	if to := c.streamOf(ctx, answer); to != nil {
+	request, _ := m.(*jsonrpc.Request)
+	// A ping asks who is there now. Kept for later, it would end the session.
+	ping := request != nil && request.Method == "ping"
+	if to := c.streamOf(ctx, answer); to != nil && !(ping && !to.heard()) {
 		var over bool
 		if reached, over = to.send(data, answer); over {
 			c.mu.Lock()
@@ -385,13 +388,15 @@ func (c *streamable) Write(ctx context.Context, m jsonrpc.Message) error {
 			c.mu.Unlock()
 		}
 	}
-	if request, ok := m.(*jsonrpc.Request); ok && request.IsCall() && !reached {
+	if request != nil && request.IsCall() && !reached {
 		return c.take(ctx, &jsonrpc.Response{ID: request.ID, Error: errNobody})
 	}
 	return nil
 }
 
-var errNobody = &jsonrpc.Error{Code: envelope.CodeInternal, Message: "the client does not listen for requests"}
+// errNobody has the code by which the SDK ends its keep-alive, instead of the
+// session.
+var errNobody = &jsonrpc.Error{Code: envelope.CodeMethodNotFound, Message: "the client does not listen for requests"}
 
 // streamOf returns where a message goes, which may be an answer; nil for
 // nowhere.

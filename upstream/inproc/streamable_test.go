@@ -96,6 +96,37 @@ func TestRequestThatReachesNobodyFails(t *testing.T) {
 	})
 }
 
+// A server that pings its clients goes on serving those who cannot hear it.
+func TestKeepAliveEndsNoCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bench{}
+		b.Upstream = inproc.New(inproc.Config{
+			Factory: func(context.Context, inproc.Call) (inproc.Instance, error) {
+				server := mcp.NewServer(&mcp.Implementation{Name: "test"}, &mcp.ServerOptions{KeepAlive: 10 * time.Second})
+				gatewaytest.AddTool(server, "slow", func(context.Context, *mcp.CallToolRequest) (string, error) {
+					time.Sleep(time.Minute)
+					return "done", nil
+				})
+				return inproc.Instance{Server: server}, nil
+			},
+			Sessions: inproc.PerSession, Requests: inproc.PerUser, Limits: limits,
+			FactoryTimeout: time.Minute, CallTimeout: time.Hour, MaxBodyBytes: 1 << 20, Refuse: refuse, Refused: refused, Logger: discard,
+		})
+		defer b.end(t)
+		session := b.open(t)
+		if w := b.call(t.Context(), session, "slow"); text(w) != "done" {
+			t.Errorf("in a session: %d %s", w.Code, w.Body)
+		}
+		ctx := asAlice(t.Context(), time.Time{})
+		list, call := modern("1", "tools/list", "", "{}"), modern("1", "tools/call", "slow", `{"name":"slow","arguments":{}}`)
+		b.askWith(ctx, "POST", "", gatewaytest.Modern, list.Body, list.Header)
+		begun := time.Now()
+		if w := b.askWith(ctx, "POST", "", gatewaytest.Modern, call.Body, call.Header); text(w) != "done" || time.Since(begun) != time.Minute {
+			t.Errorf("in a request, after %v: %d %s", time.Since(begun), w.Code, w.Body)
+		}
+	})
+}
+
 // The first event has an id to come back to. It comes with the answer, or else
 // soon.
 func TestStreamsBeginWithAnID(t *testing.T) {

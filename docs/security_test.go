@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -97,30 +98,63 @@ func TestSecurityListsAllFuzzTargets(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, listed, _ := strings.Cut(string(text), "\n## Fuzz targets\n")
-	err = filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
+	eachFolder(t, func(folder string) {
+		for name := range testsOf(t, folder) {
+			if strings.HasPrefix(name, "Fuzz") && !strings.Contains(listed, "`"+folder+"."+name+"`") {
+				t.Errorf("%s.%s is not listed", folder, name)
+			}
+		}
+	})
+}
+
+// eachFolder calls see for each folder that may have tests, "mcpauth" being the
+// root.
+func eachFolder(t *testing.T, see func(folder string)) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
+			return err
+		}
+		if name := entry.Name(); name != ".." && strings.HasPrefix(name, ".") || name == "node_modules" || name == "testdata" {
+			return filepath.SkipDir
+		}
+		folder, err := filepath.Rel(root, path)
 		if err != nil {
 			return err
 		}
-		if entry.IsDir() {
-			if name := entry.Name(); name != ".." && strings.HasPrefix(name, ".") || name == "node_modules" || name == "testdata" {
-				return filepath.SkipDir
-			}
-			folder, err := filepath.Rel(root, path)
-			if err != nil {
-				return err
-			}
-			if folder = filepath.ToSlash(folder); folder == "." {
-				folder = "mcpauth"
-			}
-			for name := range testsOf(t, folder) {
-				if strings.HasPrefix(name, "Fuzz") && !strings.Contains(listed, "`"+folder+"."+name+"`") {
-					t.Errorf("%s.%s is not listed", folder, name)
-				}
-			}
+		if folder = filepath.ToSlash(folder); folder == "." {
+			folder = "mcpauth"
 		}
+		see(folder)
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What README counts is so many.
+func TestReadmeCounts(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := map[string]int{"Fuzz": 0, "TestSeed": 0}
+	eachFolder(t, func(folder string) {
+		for name := range testsOf(t, folder) {
+			for prefix := range counts {
+				if strings.HasPrefix(name, prefix) {
+					counts[prefix]++
+				}
+			}
+		}
+	})
+	for row, prefix := range map[string]string{"native fuzz targets": "Fuzz", "(`TestSeed…`)": "TestSeed"} {
+		m := regexp.MustCompile(`(?m)^\|.*` + regexp.QuoteMeta(row) + `.*\| (\d+) \|$`).FindStringSubmatch(string(text))
+		if m == nil {
+			t.Errorf("README.md has no row of %s", row)
+		} else if m[1] != strconv.Itoa(counts[prefix]) {
+			t.Errorf("README.md counts %s of %s, and there are %d", m[1], prefix, counts[prefix])
+		}
 	}
 }

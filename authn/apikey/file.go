@@ -47,7 +47,10 @@ const maxFile = 16 << 20
 // everything that is wrong with it, or says why it cannot be read.
 func OpenFile(path string) (*File, error) {
 	f := &File{path: path}
-	return f, f.Reload()
+	if err := f.Reload(); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // Reload reads the file again. With any fault in it, nothing changes.
@@ -178,7 +181,10 @@ func whatIsWrong(err error) string {
 func (f *File) Lookup(_ context.Context, hash Hash) (*Key, error) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return f.keys[hash], nil
+	if k, ok := f.keys[hash]; ok {
+		return k.Clone(), nil
+	}
+	return nil, nil
 }
 
 // Hashes lists the keys that are good, for a provider.

@@ -62,6 +62,27 @@ func TestFile(t *testing.T) {
 	})
 }
 
+func TestWhatAFileHandsOutIsTheCallers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.json")
+	hash := apikey.HashOf(stranger(t))
+	write(t, path, fmt.Sprintf(`{"keys": [{"id": "a", "user": "alice", "hash": %q, "scopes": ["x"]}]}`, hash))
+	file, err := apikey.OpenFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := file.Lookup(t.Context(), hash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.UserID, k.Scopes[0] = "mallory", "admin"
+	if k, _ := file.Lookup(t.Context(), hash); k.UserID != "alice" || k.Scopes[0] != "x" {
+		t.Errorf("%+v", k)
+	}
+	if k, err := file.Lookup(t.Context(), apikey.Hash{}); k != nil || err != nil {
+		t.Errorf("of nobody: %+v, %v", k, err)
+	}
+}
+
 func TestFileFaultsComeTogetherAndQuoteNoKey(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
 	key := stranger(t)
@@ -83,7 +104,10 @@ func TestFileFaultsComeTogetherAndQuoteNoKey(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			write(t, path, test.text)
-			_, err := apikey.OpenFile(path)
+			file, err := apikey.OpenFile(path)
+			if file != nil {
+				t.Error("a file beside an error")
+			}
 			var config *mcpauth.ConfigError
 			if !errors.As(err, &config) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v\nwant %s", err, test.want)

@@ -50,7 +50,7 @@ func (p *Provider) lookUp(hash Hash, source string, seen bool) (e *entry, err er
 	if !p.begin() {
 		return nil, errClosed
 	}
-	defer p.workers.Done()
+	defer p.working.Done()
 	defer func() {
 		if v := recover(); v != nil { // in a LookupFunc or another store of the user's
 			p.counts.failed.Add(1)
@@ -70,7 +70,7 @@ func (p *Provider) lookUp(hash Hash, source string, seen bool) (e *entry, err er
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(p.working, p.config.Timeout)
+	ctx, cancel := context.WithTimeout(p.life, p.config.Timeout)
 	defer cancel()
 	for range 8 {
 		change := p.changes[hash[0]].Load()
@@ -92,6 +92,8 @@ func (p *Provider) lookUpOnce(ctx context.Context, hash Hash, source string) (*e
 		p.counts.unknown.Add(1)
 		p.chargeSource(source, now)
 		return p.refuse(hash, errUnknown)
+	case err != nil && p.life.Err() != nil:
+		return nil, errClosed
 	case err != nil:
 		p.counts.failed.Add(1)
 		return nil, unavailable(fmt.Errorf("the store of API keys: %w", err))
@@ -191,7 +193,7 @@ func (p *Provider) listed(hash Hash, now time.Time) bool {
 		return false
 	}
 	go func() {
-		defer p.workers.Done()
+		defer p.working.Done()
 		defer p.index.reading.Store(false)
 		p.readIndex(store)
 	}()
@@ -206,7 +208,7 @@ func (p *Provider) readIndex(store lister) {
 			p.config.Logger.Error("hashes of API keys not read", "error", fmt.Sprint(v))
 		}
 	}()
-	ctx, cancel := context.WithTimeout(p.working, indexTimeout)
+	ctx, cancel := context.WithTimeout(p.life, indexTimeout)
 	defer cancel()
 	hashes := []uint64{}
 	for h, err := range store.Hashes(ctx) {

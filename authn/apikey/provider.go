@@ -43,11 +43,11 @@ type Provider struct {
 	started   bool
 	closed    atomic.Bool
 	unwatch   func()
-	// working ends with Close. Lookups belong to no request: many may wait for
-	// one of them.
-	working context.Context
-	stop    context.CancelFunc
-	workers sync.WaitGroup
+	// life ends with Close. Lookups belong to no request: many may wait for one
+	// of them.
+	life    context.Context
+	end     context.CancelFunc
+	working sync.WaitGroup
 }
 
 var (
@@ -68,7 +68,6 @@ type entry struct {
 	size     uint32
 	epoch    atomic.Uint32 // of the revocations, when it was last found not to be among them; 0: never
 	used     atomic.Int64  // seconds since 1970
-	noted    atomic.Bool   // is among the uses to write down
 }
 
 // refusal is why a key is refused that need not be looked up again for a while.
@@ -124,7 +123,7 @@ func New(c Config) (*Provider, error) {
 	p.bySource = otter.Must(&otter.Options[string, *rate.Limiter]{
 		MaximumSize: maxSources, ExpiryCalculator: otter.ExpiryAccessing[string, *rate.Limiter](c.WrongKeys.BySource.Per + 2*time.Second)})
 	p.inAll = c.WrongKeys.InAll.limiter()
-	p.working, p.stop = context.WithCancel(context.Background())
+	p.life, p.end = context.WithCancel(context.Background())
 	if s, ok := c.Store.(watcher); ok {
 		p.unwatch = s.Watch(func(h Hash) { p.Changed(h) })
 	}
@@ -144,12 +143,12 @@ func (p *Provider) Start(ctx context.Context) error {
 		slog.String("issuer", p.config.Issuer), slog.String("prefix", p.config.Prefix), slog.Duration("cache_ttl", p.config.Cache.TTL))
 	if s, ok := p.config.Store.(recorder); ok {
 		p.uses.wanted.Store(true)
-		p.workers.Go(func() {
+		p.working.Go(func() {
 			p.every(p.config.UseInterval, "uses of API keys not written down", func() error { return p.record(s) })
 		})
 	}
 	if s, ok := p.config.Store.(reloader); ok {
-		p.workers.Go(func() { p.every(p.config.ReloadInterval, "API keys not read again, those in use stay", s.Reload) })
+		p.working.Go(func() { p.every(p.config.ReloadInterval, "API keys not read again, those in use stay", s.Reload) })
 	}
 	return nil
 }
@@ -161,15 +160,15 @@ func (p *Provider) every(interval time.Duration, fault string, work func() error
 	var last string
 	for {
 		select {
-		case <-p.working.Done():
+		case <-p.life.Done():
 			return
 		case <-ticker.C:
 		}
 		err := work()
 		text := ""
-		if err != nil && p.working.Err() == nil {
+		if err != nil && p.life.Err() == nil {
 			if text = err.Error(); text != last {
-				p.config.Logger.LogAttrs(p.working, slog.LevelError, fault, slog.Any("error", err))
+				p.config.Logger.LogAttrs(p.life, slog.LevelError, fault, slog.Any("error", err))
 			}
 		}
 		last = text
@@ -183,7 +182,7 @@ func (p *Provider) begin() bool {
 	if p.closed.Load() {
 		return false
 	}
-	p.workers.Add(1)
+	p.working.Add(1)
 	return true
 }
 
@@ -200,7 +199,7 @@ func (p *Provider) Close() error {
 	started := p.started
 	p.lifecycle.Unlock()
 	p.unwatch()
-	p.stop()
+	p.end()
 	err := p.wait()
 	if s, ok := p.config.Store.(recorder); ok && started {
 		if err := p.record(s); err != nil {
@@ -224,7 +223,7 @@ func (p *Provider) Close() error {
 func (p *Provider) wait() error {
 	ended := make(chan struct{})
 	go func() {
-		p.workers.Wait()
+		p.working.Wait()
 		close(ended)
 	}()
 	late := time.NewTimer(p.config.Timeout)
@@ -440,7 +439,7 @@ var (
 	errUnknown = &mcpauth.Error{Code: mcpauth.ErrUnknownKey, Message: "Unknown API key. Please use one that was made for this server."}
 	errExpired = &mcpauth.Error{Code: mcpauth.ErrExpired, Message: "The API key has expired. Please use a new one."}
 	errRevoked = &mcpauth.Error{Code: mcpauth.ErrRevoked, Message: "The API key has been revoked. Please use another one."}
-	errClosed  = unavailable(errors.New("the API key provider is closed"))
+	errClosed  = &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "The server is shutting down."}
 )
 
 // unavailable says that it cannot be told now whether a key is good.

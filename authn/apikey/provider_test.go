@@ -576,6 +576,57 @@ func TestUsesThatCannotBeWrittenAreTriedAgainAndHoldUpNobody(t *testing.T) {
 	})
 }
 
+// A key that has been looked up again is the same key.
+func TestUsesAreNotedOnceAKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := &apikey.Memory{}
+		p := newProvider(t, apikey.Config{Store: memory, Cache: apikey.Cache{TTL: time.Second}, UseInterval: time.Hour})
+		if err := p.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		secret, key := create(t, memory, apikey.Spec{})
+		var last time.Time
+		for range 100 {
+			last = time.Now()
+			passes(t, p, secret)
+			time.Sleep(2 * time.Second)
+		}
+		if s := p.Stats(); s.PendingUses != 1 || s.Found != 100 {
+			t.Errorf("%+v", s)
+		}
+		p.Close()
+		if k, _ := memory.Get(t.Context(), key.ID); !k.LastUsed.Equal(last) {
+			t.Errorf("last used %s, want %s", k.LastUsed, last)
+		}
+	})
+}
+
+func TestUsesThatNobodyTakesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &failing{Memory: &apikey.Memory{}}
+		store.err.Store(&errDown)
+		p := newProvider(t, apikey.Config{Store: store})
+		if err := p.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now()
+		for i := range apikey.MaxUnsaved + 3 {
+			p.Use(fmt.Sprint(i), now)
+		}
+		p.Use("0", now.Add(time.Second)) // has its place
+		if s := p.Stats(); s.PendingUses != apikey.MaxUnsaved || s.LostUses != 3 {
+			t.Errorf("%d pending, %d lost", s.PendingUses, s.LostUses)
+		}
+		time.Sleep(31 * time.Second) // which brings a try in vain
+		synctest.Wait()
+		p.Use("another", time.Now())
+		if s := p.Stats(); s.PendingUses != apikey.MaxUnsaved || s.LostUses != 4 {
+			t.Errorf("%d pending, %d lost", s.PendingUses, s.LostUses)
+		}
+		p.Close()
+	})
+}
+
 func TestClosed(t *testing.T) {
 	memory := &apikey.Memory{}
 	secret, _ := create(t, memory, apikey.Spec{})
@@ -586,11 +637,35 @@ func TestClosed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	refused(t, p, secret, mcpauth.ErrUnavailable)
+	if e := refused(t, p, secret, mcpauth.ErrUnavailable); e.Message != "The server is shutting down." {
+		t.Errorf("says %q", e.Message)
+	}
 	if err := p.Start(t.Context()); err == nil {
 		t.Error("starts after Close")
 	}
 	create(t, memory, apikey.Spec{}) // nobody is told
+}
+
+func TestCloseEndsWhatIsUnderWay(t *testing.T) {
+	store := &counted{Store: &apikey.Memory{}}
+	asked := make(chan struct{})
+	store.do(func(ctx context.Context) error {
+		close(asked)
+		return hang(ctx)
+	})
+	p := newProvider(t, apikey.Config{Store: store})
+	result := make(chan error)
+	go func() {
+		_, err := p.Authenticate(t.Context(), bearer(stranger(t)))
+		result <- err
+	}()
+	<-asked
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if e := mcpauth.AsError(<-result); e.Code != mcpauth.ErrUnavailable || e.Message != "The server is shutting down." {
+		t.Errorf("it ends with %v", e)
+	}
 }
 
 func TestMeasurements(t *testing.T) {

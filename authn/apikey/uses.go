@@ -13,11 +13,10 @@ import (
 type uses struct {
 	wanted atomic.Bool // by the store, and Start has been called
 
-	mu      sync.Mutex
-	noted   []*entry
-	unsaved map[string]time.Time // from times that failed
-	lost    uint64
-	saving  sync.Mutex
+	mu     sync.Mutex
+	noted  map[string]int64 // seconds since 1970, by the keys' ids
+	lost   uint64
+	saving sync.Mutex
 }
 
 // maxUnsaved bounds what is kept for a store that does not take it.
@@ -27,12 +26,25 @@ const maxUnsaved = 65536
 func (p *Provider) note(e *entry, now time.Time) {
 	if at := now.Unix(); e.used.Load() != at {
 		e.used.Store(at)
-		if p.uses.wanted.Load() && e.id != "" && e.noted.CompareAndSwap(false, true) {
+		if p.uses.wanted.Load() && e.id != "" {
 			p.uses.mu.Lock()
-			p.uses.noted = append(p.uses.noted, e)
+			p.uses.keep(e.id, at)
 			p.uses.mu.Unlock()
 		}
 	}
+}
+
+// keep needs mu.
+func (u *uses) keep(id string, at int64) {
+	last, ok := u.noted[id]
+	switch {
+	case !ok && len(u.noted) >= maxUnsaved:
+		u.lost++
+		return
+	case u.noted == nil:
+		u.noted = map[string]int64{}
+	}
+	u.noted[id] = max(last, at)
 }
 
 // record writes the uses down. What fails is tried again the next time.
@@ -41,39 +53,26 @@ func (p *Provider) record(store recorder) error {
 	u.saving.Lock()
 	defer u.saving.Unlock()
 	u.mu.Lock()
-	noted, latest := u.noted, u.unsaved
-	u.noted, u.unsaved = nil, nil
+	noted := u.noted
+	u.noted = nil
 	u.mu.Unlock()
-	if latest == nil {
-		latest = map[string]time.Time{}
+	if len(noted) == 0 {
+		return nil
 	}
-	var lost uint64
-	for _, e := range noted {
-		e.noted.Store(false) // first: a use after this is noted again
-		at := time.Unix(e.used.Load(), 0).UTC()
-		switch last, ok := latest[e.id]; {
-		case !ok && len(latest) >= maxUnsaved:
-			lost++
-		case at.After(last):
-			latest[e.id] = at
-		}
+	batch := make([]Use, 0, len(noted))
+	for id, at := range noted {
+		batch = append(batch, Use{id, time.Unix(at, 0).UTC()})
 	}
-	var err error
-	if len(latest) > 0 {
-		batch := make([]Use, 0, len(latest))
-		for id, at := range latest {
-			batch = append(batch, Use{id, at})
-		}
-		slices.SortFunc(batch, func(a, b Use) int { return cmp.Compare(a.ID, b.ID) })
-		ctx, cancel := context.WithTimeout(context.Background(), max(p.config.Timeout, 5*time.Second))
-		defer cancel()
-		err = store.RecordUses(ctx, batch)
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.lost += lost
+	slices.SortFunc(batch, func(a, b Use) int { return cmp.Compare(a.ID, b.ID) })
+	ctx, cancel := context.WithTimeout(context.Background(), max(p.config.Timeout, 5*time.Second))
+	defer cancel()
+	err := store.RecordUses(ctx, batch)
 	if err != nil {
-		u.unsaved = latest
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		for id, at := range noted {
+			u.keep(id, at)
+		}
 	}
 	return err
 }
@@ -81,5 +80,5 @@ func (p *Provider) record(store recorder) error {
 func (u *uses) stats() (pending int, lost uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return len(u.noted) + len(u.unsaved), u.lost
+	return len(u.noted), u.lost
 }

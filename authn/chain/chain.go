@@ -37,7 +37,9 @@ type Provider interface {
 	// Start starts the providers in their order. When one fails, all are closed.
 	// Close closes them in the opposite order, and must follow New in any case.
 	mcpauth.Lifecycle
-	// Issuers returns those of all providers, each once.
+	// Issuers returns the names of those issuers that the providers list, as
+	// providers of tokens do, each once. Other providers name issuers of their
+	// own in their configuration, which are not among them.
 	Issuers() []string
 	// Ready returns nil when all providers are ready.
 	Ready() error

@@ -88,25 +88,21 @@ var (
 // New returns a Provider for c. The error, a *mcpauth.ConfigError, has
 // everything that is wrong with the configuration and the environment.
 func New(c Config) (*Provider, error) {
-	c.Issuer = cmp.Or(c.Issuer, defaultIssuer)
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	field := "User"
+	field := "User" // where the user is from
 	if c.User == "" {
-		field, c.User = Variable, os.Getenv(Variable)
+		field = Variable
 	}
-	allowed := c.AllowedUsers
-	if len(allowed) == 0 {
-		allowed = []string{c.User}
-	}
+	c = c.withDefaults()
 	if faults := c.faults(field); len(faults) > 0 {
 		return nil, &mcpauth.ConfigError{Package: "env", Faults: faults}
 	}
 	p := &Provider{logger: c.Logger, user: c.User, userHeader: c.UserHeader, users: map[string]*mcpauth.Identity{}}
-	scopes := slices.Clone(c.Scopes)
-	for _, user := range allowed {
-		id, err := mcpauth.NewIdentity(mcpauth.IdentityFields{Issuer: c.Issuer, UserID: user, Scopes: scopes})
+	users := c.AllowedUsers
+	if len(users) == 0 {
+		users = []string{c.User}
+	}
+	for _, user := range users {
+		id, err := mcpauth.NewIdentity(mcpauth.IdentityFields{Issuer: c.Issuer, UserID: user, Scopes: c.Scopes})
 		if err != nil {
 			return nil, &mcpauth.ConfigError{Package: "env", Faults: []mcpauth.Fault{{Field: "Issuer", Problem: err.Error()}}}
 		}
@@ -115,8 +111,21 @@ func New(c Config) (*Provider, error) {
 	return p, nil
 }
 
+// withDefaults returns a copy of c that shares nothing that the caller could
+// change, with every default filled in but that of AllowedUsers, which the faults
+// tell from a list.
+func (c Config) withDefaults() Config {
+	c.User = cmp.Or(c.User, os.Getenv(Variable))
+	c.Issuer = cmp.Or(c.Issuer, defaultIssuer)
+	c.Scopes, c.AllowedUsers = slices.Clone(c.Scopes), slices.Clone(c.AllowedUsers)
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
 // faults returns what is wrong with c. field is where its user is from.
-func (c *Config) faults(field string) []mcpauth.Fault {
+func (c Config) faults(field string) []mcpauth.Fault {
 	var faults []mcpauth.Fault
 	add := func(field, problem, expected string) {
 		faults = append(faults, mcpauth.Fault{Field: field, Problem: problem, Expected: expected})
@@ -146,8 +155,8 @@ func (c *Config) faults(field string) []mcpauth.Fault {
 		add("Issuer", problem, `a name, such as "urn:mcpauth:env"`)
 	}
 	for i, scope := range c.Scopes {
-		if problem := badName(scope); problem != "" || strings.ContainsAny(scope, ` "\`) {
-			add(fmt.Sprintf("Scopes[%d]", i), cmp.Or(problem, fmt.Sprintf("found %q", scope)), "one scope, such as notes:read")
+		if !mcpauth.ValidScope(scope) {
+			add(fmt.Sprintf("Scopes[%d]", i), fmt.Sprintf("found %.300q", scope), "one scope, such as notes:read")
 		}
 	}
 	return faults

@@ -380,7 +380,7 @@ func TestFaults(t *testing.T) {
 		{"the header without a list", "alice", env.Config{UserHeader: true}, []string{"AllowedUsers"}},
 		{"bad users in the list", "alice", env.Config{AllowedUsers: []string{"alice", "", "b\t"}}, []string{"AllowedUsers[1]", "AllowedUsers[2]"}},
 		{"an issuer with a NUL", "alice", env.Config{Issuer: "a\x00"}, []string{"Issuer"}},
-		{"scopes that are none", "alice", env.Config{Scopes: []string{"a", "", "b c", `"`}}, []string{"Scopes[1]", "Scopes[2]", "Scopes[3]"}},
+		{"scopes that are none", "alice", env.Config{Scopes: []string{"a", "", "b c", `"`, "ä"}}, []string{"Scopes[1]", "Scopes[2]", "Scopes[3]", "Scopes[4]"}},
 		{"everything", "", env.Config{Issuer: " ", UserHeader: true, Scopes: []string{" "}}, []string{env.Variable, "AllowedUsers", "Issuer", "Scopes[0]"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -34,8 +34,9 @@ type failure struct {
 	// rests says that the server is better left alone for a while: it cannot be
 	// reached, does not let this server in, or says itself that it is too much. What it answers to one token
 	// in a way that is not understood says nothing of others.
-	rests bool
-	after time.Duration // which it asks for, or 0
+	rests   bool
+	after   time.Duration // which it asks for, or 0
+	counted bool          // towards the pause, whose mu it needs: many may share a failure
 }
 
 func (f *failure) Error() string { return f.cause.Error() }
@@ -258,7 +259,7 @@ func (p *Provider) admissible(got answered, token string) (*entry, error) {
 
 // unavailable is the answer to a request whose token nothing is known of.
 func (p *Provider) unavailable(cause error) error {
-	if p.life.Err() != nil {
+	if p.closed.Load() {
 		return errClosed
 	}
 	after := p.pause.left(p.now())
@@ -320,40 +321,59 @@ func (s *pause) left(now instant) time.Duration {
 	return max(0, s.until-now.mono)
 }
 
+// answers notes that the server answers, and reports whether that is news.
+func (s *pause) answers() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.failing
+	s.failures, s.failing = 0, false
+	return was
+}
+
+// fails notes that it does not, and reports whether that is news.
+func (s *pause) fails() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.failing
+	s.failing = true
+	return !was
+}
+
+// count counts a failure towards the pause, once.
+func (s *pause) count(f *failure, now instant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !f.rests || f.counted {
+		return
+	}
+	f.counted = true
+	if s.failures++; s.failures >= failuresToPause {
+		s.until = max(s.until, now.mono+pauseTime)
+	}
+	s.until = max(s.until, now.mono+f.after)
+}
+
 // note takes down what has come of asking about a token: nil and refusals are
 // answers.
 func (p *Provider) note(err error) {
 	s := &p.pause
 	refusal, unavailable := err.(*mcpauth.Error)
 	if unavailable = unavailable && refusal.Code == mcpauth.ErrUnavailable; !unavailable {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.failures = 0
-		if s.failing {
-			s.failing = false
+		if s.answers() {
 			p.config.Logger.Info("the authorization server answers again", "issuer", p.config.Issuer)
 		}
 		return
 	}
-	if p.life.Err() != nil {
+	if p.closed.Load() {
 		return
 	}
 	p.failures.Add(1)
-	now := p.now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.failing {
-		s.failing = true // a lasting fault is logged once
+	if f := (*failure)(nil); errors.As(err, &f) {
+		s.count(f, p.now())
+	}
+	if s.fails() { // a lasting fault is logged once
 		p.config.Logger.Error("the authorization server does not validate tokens", "issuer", p.config.Issuer, slog.Any("error", refusal.Cause))
 	}
-	f := (*failure)(nil)
-	if !errors.As(err, &f) || !f.rests {
-		return
-	}
-	if s.failures++; s.failures >= failuresToPause {
-		s.until = max(s.until, now.mono+pauseTime)
-	}
-	s.until = max(s.until, now.mono+f.after)
 }
 
 // endpoint returns where tokens are asked about, and finds out where that is.
@@ -364,35 +384,61 @@ func (p *Provider) endpoint(ctx context.Context) (*endpoint, error) {
 	return p.discover(ctx)
 }
 
-// discover looks for the endpoint, once for all who need it.
+// discover looks for the endpoint, once for all who need it and in a time of its
+// own: who has waited long for something else must not make it fail for others.
 func (p *Provider) discover(ctx context.Context) (*endpoint, error) {
-	at, err, _ := p.discovery.Do("", func() (any, error) {
-		document, err := p.server.Discover(ctx)
-		if err != nil {
-			return nil, &failure{cause: err, rests: true}
+	landed := p.discovery.DoChan("", func() (any, error) {
+		if !p.begin() {
+			return nil, errClosed
 		}
-		name, found := "introspection_endpoint", document.Introspection
-		if p.config.Method == Userinfo {
-			name, found = "userinfo_endpoint", document.Userinfo
+		defer p.working.Done()
+		ctx, cancel := context.WithTimeout(p.life, p.config.Requests.Timeout)
+		defer cancel()
+		at, err := p.lookUp(ctx)
+		if err == nil {
+			return at, nil
 		}
-		if found == "" {
-			return nil, &failure{cause: fmt.Errorf("the issuer's metadata has no %q", name), rests: true}
+		f := &failure{cause: err, rests: true}
+		if p.at.Load() == nil {
+			// Here: those whose tokens need it may not wait for it to end.
+			p.pause.count(f, p.now())
 		}
-		if _, err := outbound.ParseURL(found, p.config.Requests.PlainHTTPHosts); err != nil {
-			return nil, &failure{cause: fmt.Errorf("%q of the issuer's metadata: %w", name, err), rests: true}
-		}
-		at := p.at.Load()
-		if at == nil || at.url != found {
-			at = &endpoint{url: found, client: p.server.Found()}
-			p.at.Store(at)
-			p.config.Logger.Info("endpoint found", "issuer", p.config.Issuer, "endpoint", outbound.Shown(found))
-		}
-		return at, nil
+		return nil, f
 	})
+	select {
+	case result := <-landed:
+		if result.Err != nil {
+			return nil, result.Err
+		}
+		return result.Val.(*endpoint), nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for the issuer's metadata: %w", context.Cause(ctx))
+	}
+}
+
+// lookUp finds the endpoint in the metadata.
+func (p *Provider) lookUp(ctx context.Context) (*endpoint, error) {
+	document, err := p.server.Discover(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return at.(*endpoint), nil
+	name, found := "introspection_endpoint", document.Introspection
+	if p.config.Method == Userinfo {
+		name, found = "userinfo_endpoint", document.Userinfo
+	}
+	if found == "" {
+		return nil, fmt.Errorf("the issuer's metadata has no %q", name)
+	}
+	if _, err := outbound.ParseURL(found, p.config.Requests.PlainHTTPHosts); err != nil {
+		return nil, fmt.Errorf("%q of the issuer's metadata: %w", name, err)
+	}
+	at := p.at.Load()
+	if at == nil || at.url != found {
+		at = &endpoint{url: found, client: p.server.Found()}
+		p.at.Store(at)
+		p.config.Logger.Info("endpoint found", "issuer", p.config.Issuer, "endpoint", outbound.Shown(found))
+	}
+	return at, nil
 }
 
 const rediscoverInterval = time.Hour
@@ -405,14 +451,12 @@ func (p *Provider) keepDiscovering() {
 	wait.MaxInterval = time.Minute
 	var last string
 	for {
-		ctx, cancel := context.WithTimeout(p.life, p.config.Requests.Timeout)
-		_, err := p.discover(ctx)
-		cancel()
+		_, err := p.discover(p.life)
 		next := rediscoverInterval
 		if err == nil {
 			last = ""
 			wait.Reset()
-		} else if p.life.Err() == nil {
+		} else if !p.closed.Load() {
 			next = wait.NextBackOff()
 			if text := err.Error(); text != last {
 				last = text // a lasting fault is logged once

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/internal/clientauth"
+	"github.com/mcpauth-go/mcpauth/internal/jws"
 	"github.com/mcpauth-go/mcpauth/internal/metadata"
 	"github.com/mcpauth-go/mcpauth/internal/outbound"
 )
@@ -31,8 +32,20 @@ const (
 
 // Client is how this server authenticates at the introspection endpoint: with
 // ClientID and Secret, a Key that signs assertions, or, with the method Bearer,
-// a token in Secret.
+// a token in Secret. Its fields are:
+//
+//	ClientID  string         // required, except with Bearer
+//	Method    ClientMethod   // default: ClientSecretBasic, or PrivateKeyJWT with a key
+//	Secret    mcpauth.Secret // the client's secret, or the token of Bearer
+//	Key       crypto.Signer  // signs assertions: an RSA, ECDSA or Ed25519 key
+//	KeyFile   string         // a file with that key, in PEM or as a JWK
+//	KeyID     string         // the key's "kid" at the authorization server, if any
+//	Algorithm Algorithm      // default: RS256, the one of the key's curve, or EdDSA
+//	Audience  string         // the "aud" of assertions; default: the Issuer, or the endpoint if that is no URL
 type Client = clientauth.Config
+
+// Algorithm is a signature algorithm by its registered name, such as "ES256".
+type Algorithm = jws.Algorithm
 
 // ClientMethod is how a Client authenticates.
 type ClientMethod = clientauth.Method
@@ -201,7 +214,7 @@ func (c Config) withDefaults() Config {
 	}
 	// The audience of an assertion is the issuer, which no other server can
 	// claim to be; the URL of an endpoint may be anybody's.
-	if c.Client.Audience == "" && strings.Contains(c.Issuer, "://") {
+	if c.Method != Userinfo && c.Client.Audience == "" && strings.Contains(c.Issuer, "://") {
 		c.Client.Audience = c.Issuer
 	}
 	if c.Logger == nil {
@@ -245,9 +258,12 @@ func (c Config) faults() []mcpauth.Fault {
 	c.claimFaults(add)
 	within("ExpiryLeeway", c.ExpiryLeeway, 0, maxTolerance)
 	within("ClockTolerance", c.ClockTolerance, 0, maxTolerance)
-	for field, d := range map[string]time.Duration{"ExpiryLeeway": c.ExpiryLeeway, "ClockTolerance": c.ClockTolerance} {
-		if d%time.Second != 0 {
-			add(field, fmt.Sprintf("found %s", d), "whole seconds, as tokens are dated")
+	for _, d := range []struct {
+		field string
+		value time.Duration
+	}{{"ExpiryLeeway", c.ExpiryLeeway}, {"ClockTolerance", c.ClockTolerance}} {
+		if d.value%time.Second != 0 {
+			add(d.field, fmt.Sprintf("found %s", d.value), "whole seconds, as tokens are dated")
 		}
 	}
 	if c.MaxTokenSize < 256 || c.MaxTokenSize > 1<<20 {

@@ -39,6 +39,9 @@ func TestFaultsOfTheConfiguration(t *testing.T) {
 		{"an unknown method", func(c *oauth.Config) { c.Method = "guess" }, []string{"Method"}},
 		{"userinfo without proof", func(c *oauth.Config) { c.Method, c.Client = oauth.Userinfo, oauth.Client{} }, []string{"Proof"}},
 		{"userinfo with a client", func(c *oauth.Config) { c.Method, c.Proof.URL = oauth.Userinfo, "https://e.example/p" }, []string{"Client"}},
+		{"userinfo with a key's id", func(c *oauth.Config) {
+			c.Method, c.Client, c.Proof.URL = oauth.Userinfo, oauth.Client{KeyID: "k", Algorithm: oauth.Algorithm("ES256")}, "https://e.example/p"
+		}, []string{"Client"}},
 		{"userinfo with a proof", func(c *oauth.Config) {
 			c.Method, c.Client, c.Proof.URL = oauth.Userinfo, oauth.Client{}, "https://e.example/p"
 		}, nil},
@@ -56,6 +59,7 @@ func TestFaultsOfTheConfiguration(t *testing.T) {
 		{"no authorities", func(c *oauth.Config) { c.Requests.CAFile = "no-such-file" }, []string{"Requests.CAFile"}},
 		{"a host that is none", func(c *oauth.Config) { c.Requests.PlainHTTPHosts = []string{"http://x"} }, []string{"Requests.PlainHTTPHosts[0]"}},
 		{"a part of a second", func(c *oauth.Config) { c.ExpiryLeeway = time.Millisecond }, []string{"ExpiryLeeway"}},
+		{"parts of seconds", func(c *oauth.Config) { c.ExpiryLeeway, c.ClockTolerance = time.Millisecond, time.Millisecond }, []string{"ExpiryLeeway", "ClockTolerance"}},
 		{"a leeway without end", func(c *oauth.Config) { c.ExpiryLeeway = time.Hour }, []string{"ExpiryLeeway"}},
 		{"a list that is none", func(c *oauth.Config) { c.Revocations = (*list)(nil) }, []string{"Revocations"}},
 		{"tokens of any size", func(c *oauth.Config) { c.MaxTokenSize = 1 << 30 }, []string{"MaxTokenSize"}},

@@ -1,13 +1,19 @@
 package oauth_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/authn/oauth"
+	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
 )
 
 func TestDiscovery(t *testing.T) {
@@ -67,5 +73,110 @@ func TestMetadataThatTheIssuerDoesNotLeadTo(t *testing.T) {
 	c.MetadataURL, c.Endpoint = "", a.URL+"/introspect"
 	if id := passes(t, newProvider(t, c), "t"); id.Issuer() != "https://issuer.example" {
 		t.Errorf("%v", id)
+	}
+}
+
+// slow is an issuer whose metadata waits for answer, which writes it.
+func slow(t *testing.T, answer func(issuer string, w http.ResponseWriter, r *http.Request)) (*oauth.Provider, *atomic.Int64) {
+	t.Helper()
+	asked := &atomic.Int64{}
+	server := httptest.NewServer(nil)
+	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/.well-known/openid-configuration":
+			asked.Add(1)
+			answer(server.URL, w, r)
+		case "/introspect":
+			fmt.Fprint(w, good())
+		default:
+			http.NotFound(w, r)
+		}
+	})
+	t.Cleanup(server.Close)
+	c := newAuthority(t, good()).config()
+	c.Issuer = server.URL
+	return newProvider(t, c), asked
+}
+
+func found(issuer string, w http.ResponseWriter) {
+	fmt.Fprintf(w, `{"issuer":%q,"introspection_endpoint":%q}`, issuer, issuer+"/introspect")
+}
+
+func TestWhoLeavesEndsNoDiscovery(t *testing.T) {
+	began, release := make(chan struct{}), make(chan struct{})
+	p, asked := slow(t, func(issuer string, w http.ResponseWriter, _ *http.Request) {
+		began <- struct{}{}
+		<-release
+		found(issuer, w)
+	})
+	first, leave := context.WithCancel(t.Context())
+	left, stayed := make(chan error, 1), make(chan error, 1)
+	go func() { left <- p.Discover(first) }()
+	<-began
+	go func() { stayed <- p.Discover(t.Context()) }()
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Discover(gone); !errors.Is(err, context.Canceled) {
+		t.Errorf("who has left waits, and gets %v", err)
+	}
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("who leaves gets %v", err)
+	}
+	close(release)
+	if err := <-stayed; err != nil {
+		t.Errorf("who stays gets %v", err)
+	}
+	if asked.Load() != 1 {
+		t.Errorf("asked %d times", asked.Load())
+	}
+}
+
+func TestOneFailedDiscoveryIsOneFailure(t *testing.T) {
+	release := make(chan struct{})
+	var works atomic.Bool
+	p, _ := slow(t, func(issuer string, w http.ResponseWriter, _ *http.Request) {
+		if works.Load() {
+			found(issuer, w)
+			return
+		}
+		<-release
+		w.WriteHeader(http.StatusBadGateway)
+	})
+	const tokens = 5
+	results := make(chan error, tokens)
+	for i := range tokens {
+		go func() {
+			_, err := p.Verify(t.Context(), fmt.Sprint("t", i))
+			results <- err
+		}()
+	}
+	gatewaytest.Eventually(t, "all wait for the metadata", func() bool { return p.Asking() == tokens })
+	close(release)
+	for range tokens {
+		if err := <-results; mcpauth.AsError(err).Code != mcpauth.ErrUnavailable {
+			t.Error(err)
+		}
+	}
+	works.Store(true)
+	passes(t, p, "t")
+}
+
+// Each discovery that nobody waits for to its end counts all the same.
+func TestAnIssuerThatHangsIsLeftAloneForAWhile(t *testing.T) {
+	a := newAuthority(t, good())
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer server.Close()
+	c := a.config()
+	c.Issuer, c.Requests.Timeout = server.URL, 10*time.Millisecond
+	p := newProvider(t, c)
+	var n int
+	gatewaytest.Eventually(t, "it is left alone", func() bool {
+		n++
+		e := refused(t, p, fmt.Sprint("t", n), mcpauth.ErrUnavailable)
+		return strings.Contains(fmt.Sprint(e.Cause), "left alone for a while")
+	})
+	if n <= 5 {
+		t.Errorf("after %d tokens", n)
 	}
 }

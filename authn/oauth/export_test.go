@@ -1,6 +1,9 @@
 package oauth
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Clock is both clocks of a provider, each set by hand.
 type Clock struct {
@@ -49,3 +52,12 @@ func (c Config) Judge(answer []byte, wall int64) error {
 	}
 	return p.check(e, instant{wall: wall})
 }
+
+// Discover looks for the endpoint, as a request with a new token does.
+func (p *Provider) Discover(ctx context.Context) error {
+	_, err := p.discover(ctx)
+	return err
+}
+
+// Asking returns how many tokens are being asked about.
+func (p *Provider) Asking() int { return len(p.slots) }

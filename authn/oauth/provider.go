@@ -81,16 +81,14 @@ func New(c Config) (*Provider, error) {
 	p := &Provider{config: c}
 	switch {
 	case c.Method == Userinfo:
-		// The token itself is what userinfo is asked with. The Audience is a
-		// default of ours.
-		if given := c.Client; given.ClientID != "" || given.Method != "" || !given.Secret.IsZero() || given.Key != nil || given.KeyFile != "" {
+		// The token itself is what userinfo is asked with.
+		if !c.Client.IsZero() {
 			faults = append(faults, mcpauth.Fault{Field: "Client", Problem: "set, with userinfo, which is asked with the token alone", Expected: "none"})
 		}
 	default:
-		client, clientFaults := clientauth.New("Client", c.Client)
-		if c.Client.Method == clientauth.None {
-			clientFaults = append(clientFaults, mcpauth.Fault{Field: "Client.Method", Problem: `"none"`, Expected: "a method that authenticates: introspection answers nobody else (RFC 7662, section 2.1)"})
-		}
+		// Introspection answers nobody who does not authenticate (RFC 7662,
+		// section 2.1).
+		client, clientFaults := clientauth.New("Client", c.Client, ClientSecretBasic, ClientSecretPost, PrivateKeyJWT, Bearer)
 		faults = append(faults, clientFaults...)
 		p.client = client
 	}
@@ -225,7 +223,7 @@ func (p *Provider) Verify(ctx context.Context, token string) (*mcpauth.Identity,
 		return nil, errNoToken
 	case len(token) > p.config.MaxTokenSize:
 		return nil, refuse(mcpauth.ErrTooLarge, "the token is too large", fmt.Errorf("%d bytes, the limit is %d", len(token), p.config.MaxTokenSize))
-	case !isToken(token):
+	case !clientauth.IsToken(token):
 		return nil, malformed(errForm)
 	}
 	if p.refused != nil {
@@ -253,24 +251,6 @@ func (p *Provider) Verify(ctx context.Context, token string) (*mcpauth.Identity,
 		return nil, &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: unavailableText, Cause: context.Cause(ctx)}
 	}
 }
-
-// isToken reports whether token is a b64token (RFC 6750, section 2.1).
-func isToken(token string) bool {
-	body := strings.TrimRight(token, "=")
-	for i := range len(body) {
-		if !tokenByte[body[i]] {
-			return false
-		}
-	}
-	return body != ""
-}
-
-var tokenByte = func() (is [256]bool) {
-	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/") {
-		is[c] = true
-	}
-	return is
-}()
 
 // find asks about a token, once for all who wait for it, and keeps the result.
 func (p *Provider) find(ctx context.Context, token string) (*entry, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -110,6 +111,44 @@ func TestAServerThatFailsIsLeftAloneForAWhile(t *testing.T) {
 	passes(t, p, "t1")
 	if text := out.String(); strings.Count(text, "does not validate tokens") != 1 || strings.Count(text, "answers again") != 1 || strings.Contains(text, "canary") {
 		t.Errorf("the log is %s", text)
+	}
+}
+
+// handler asks about another token while it logs: a log that is slow holds up
+// nobody else.
+type handler struct {
+	slog.Handler
+	handle func()
+}
+
+func (h handler) Handle(context.Context, slog.Record) error {
+	h.handle()
+	return nil
+}
+
+func TestALogHoldsUpNobody(t *testing.T) {
+	a := newAuthority(t, "x")
+	c := a.config()
+	var p *oauth.Provider
+	logged := 0
+	c.Logger = slog.New(handler{slog.NewTextHandler(io.Discard, nil), func() {
+		if p.Ready() != nil {
+			return // the endpoint has been found
+		}
+		logged++
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		if _, err := p.Verify(ctx, fmt.Sprint("another-", logged)); errors.Is(err, context.DeadlineExceeded) {
+			t.Error("nobody gets an answer meanwhile")
+		}
+	}})
+	c.Endpoint = a.URL + "/introspect"
+	p = newProvider(t, c)
+	refused(t, p, "t", mcpauth.ErrUnavailable)
+	a.says(good())
+	passes(t, p, "t")
+	if logged != 2 {
+		t.Errorf("logged %d times", logged)
 	}
 }
 

@@ -66,13 +66,13 @@ func lifeOfAKey(t *testing.T, where []string, open func() apikey.Store) {
 		}
 		return out, errs
 	}
-	out, errs := command("create", "--user", "alice", "--name", "ci", "--scope", "notes:read", "--scope", "notes:write", "--rate", "100/1m", "--expires-in", "2160h")
+	out, errs := command("create", "--user", "alice", "--name", "ci", "--scope", "notes:read", "--scope", "notes:write notes:share", "--rate", "100/1m", "--expires-in", "2160h")
 	key := strings.TrimSuffix(out, "\n")
 	if len(key) != 46 || !strings.HasPrefix(key, "sk_") || strings.Contains(errs, key[7:]) || !strings.Contains(errs, "nobody can show it again") {
 		t.Fatalf("%q, %q", out, errs)
 	}
 	store := open()
-	if id, err := keyAnswer(t, store, key); err != nil || id.UserID() != "alice" || !id.HasScopes("notes:read", "notes:write") {
+	if id, err := keyAnswer(t, store, key); err != nil || id.UserID() != "alice" || !id.HasScopes("notes:read", "notes:write", "notes:share") {
 		t.Errorf("%v, %v", id, err)
 	}
 	list := func(flags ...string) (all []listedKey) {
@@ -152,7 +152,7 @@ func TestAPIKeyWrongUsage(t *testing.T) {
 		{"nobody listens", []string{"list", "--postgres-url-env", "DEAD_URL"}, exitRefused, "connect"},
 		{"no owner", []string{"create", "--db", path}, exitUsage, "--user"},
 		{"an empty owner", []string{"create", "--db", path, "--user", ""}, exitUsage, "--user: empty"},
-		{"a bad scope", []string{"create", "--db", path, "--user", "a", "--scope", "a b"}, exitUsage, "--scope: found"},
+		{"a bad scope", []string{"create", "--db", path, "--user", "a", "--scope", `a"b`}, exitUsage, "--scope: found"},
 		{"a bad rate", []string{"create", "--db", path, "--user", "a", "--rate", "100"}, exitUsage, "is not like 100/1m"},
 		{"in the past", []string{"create", "--db", path, "--user", "a", "--expires-in=-1h"}, exitUsage, "in the past"},
 		{"ends in the past", []string{"create", "--db", path, "--user", "a", "--expires", "2020-01-01T00:00:00Z"}, exitUsage, "--expires: in the past"},

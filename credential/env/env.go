@@ -19,14 +19,13 @@ package env
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"unicode"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/tokenfile"
 )
 
 // Resolver is a mcpauth.Resolver for a single user. The environment, and the file
@@ -52,9 +51,6 @@ func Variable(resourceType string) string {
 // with the token: Variable with "_FILE" behind.
 func FileVariable(resourceType string) string { return Variable(resourceType) + "_FILE" }
 
-// maxFile is more than any token has.
-const maxFile = 64 << 10
-
 // Resolve returns what is in the variable of the resource type, or in the file that
 // its FileVariable names, less one line break at the end; or nil when neither is
 // set, or what is set is empty. Both are an error. What cannot be a token as it was
@@ -68,10 +64,11 @@ func (Resolver) Resolve(_ context.Context, _ *mcpauth.Identity, resourceType str
 		if value != "" {
 			return nil, fmt.Errorf("env: both %s and %s_FILE are set", name, name)
 		}
-		var err error
-		if value, err = read(path); err != nil {
+		token, err := tokenfile.Read(path)
+		if err != nil {
 			return nil, fmt.Errorf("env: %s_FILE: %w", name, err)
 		}
+		value = token.Reveal()
 		name = "the file of " + name + "_FILE"
 	}
 	switch {
@@ -83,24 +80,6 @@ func (Resolver) Resolve(_ context.Context, _ *mcpauth.Identity, resourceType str
 		return nil, fmt.Errorf("env: %s has a line break or another control character in the token", name)
 	}
 	return &mcpauth.Credential{Token: mcpauth.NewSecret(value)}, nil
-}
-
-// read returns what is in a file, less one line break at its end, which editors put
-// there.
-func read(path string) (string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
-	switch {
-	case err != nil:
-		return "", err
-	case len(text) > maxFile:
-		return "", errors.New("the file is too large to be a token")
-	}
-	return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), nil
 }
 
 // SingleUser marks a resolver that does not tell users apart.

@@ -3,7 +3,6 @@ package exchange
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -87,27 +86,10 @@ func parse(body []byte, wanted TokenType) (got issued, code string, err error) {
 		return issued{}, "", errors.New(`"scope" has what no scope has`)
 	}
 	got.token = mcpauth.NewSecret(string(found.token))
-	got.life, err = seconds(found.expiresIn)
-	if err != nil {
-		return issued{}, "", err
+	if got.life, err = strictjson.Seconds(found.expiresIn, maxExpiresIn); err != nil {
+		return issued{}, "", fmt.Errorf(`"expires_in" is %w`, err)
 	}
 	return got, "", nil
-}
-
-// seconds reads "expires_in", a number (RFC 6749, section 5.1). null is as if it
-// were not there.
-func seconds(value []byte) (time.Duration, error) {
-	if value == nil || strictjson.IsNull(value) {
-		return 0, nil
-	}
-	if c := value[0]; c != '-' && (c < '0' || c > '9') {
-		return 0, errors.New(`"expires_in" is not a number`)
-	}
-	n, err := strconv.ParseFloat(string(value), 64)
-	if err != nil || n < 1 || n > maxExpiresIn.Seconds() {
-		return 0, fmt.Errorf(`"expires_in" is not from 1 to %.0f`, maxExpiresIn.Seconds())
-	}
-	return time.Duration(n) * time.Second, nil
 }
 
 // visible reports whether text is visible ASCII, of which tokens are made (RFC

@@ -186,7 +186,7 @@ func (c Config) faults() []mcpauth.Fault {
 			}
 		}
 		for i, scope := range t.Scopes {
-			if scope == "" || strings.ContainsFunc(scope, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+			if !mcpauth.ValidScope(scope) {
 				add(fmt.Sprintf("%s.Scopes[%d]", field, i), fmt.Sprintf("found %.100q", scope), "one scope (RFC 6749, section 3.3)")
 			}
 		}

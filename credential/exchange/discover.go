@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/mcpauth-go/mcpauth/credential"
-	"github.com/mcpauth-go/mcpauth/internal/keyset"
 	"github.com/mcpauth-go/mcpauth/internal/metadata"
 	"github.com/mcpauth-go/mcpauth/internal/outbound"
 )
@@ -25,10 +23,10 @@ type found struct {
 // endpoint returns the token endpoint, and what asks it.
 func (s *Source) endpoint(ctx context.Context) (string, *outbound.Client, error) {
 	if s.config.TokenURL != "" {
-		return s.config.TokenURL, s.written, nil
+		return s.config.TokenURL, s.server.Written(), nil
 	}
 	if f := s.discovered.Load(); f != nil && time.Now().Before(f.until) {
-		return f.endpoint, s.found, nil
+		return f.endpoint, s.server.Found(), nil
 	}
 	// One at a time: whoever has waited finds what the other has found.
 	select {
@@ -39,7 +37,7 @@ func (s *Source) endpoint(ctx context.Context) (string, *outbound.Client, error)
 	}
 	before := s.discovered.Load()
 	if before != nil && time.Now().Before(before.until) {
-		return before.endpoint, s.found, nil
+		return before.endpoint, s.server.Found(), nil
 	}
 	endpoint, err := s.discover(ctx)
 	switch {
@@ -50,53 +48,46 @@ func (s *Source) endpoint(ctx context.Context) (string, *outbound.Client, error)
 		return "", nil, err
 	}
 	s.discovered.Store(&found{endpoint, time.Now().Add(foundFor)})
-	return endpoint, s.found, nil
+	return endpoint, s.server.Found(), nil
 }
 
 func (s *Source) discover(ctx context.Context) (string, error) {
-	var failures []error
-	for _, at := range keyset.MetadataURLs(s.config.Issuer) {
-		endpoint, err := s.discoverAt(ctx, at)
-		if err == nil {
-			return endpoint, nil
-		}
-		failures = append(failures, err)
-		if ctx.Err() != nil {
-			break
-		}
+	d, err := s.server.Discover(ctx)
+	if err != nil {
+		return "", undiscovered(ctx, err)
 	}
-	return "", errors.Join(failures...)
+	return s.config.tokenEndpoint(d)
 }
 
-func (s *Source) discoverAt(ctx context.Context, at string) (string, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
-	if err != nil {
-		return "", errors.New("not a URL that can be asked")
+// tokenEndpoint returns that of an issuer's metadata.
+func (c Config) tokenEndpoint(d metadata.Document) (string, error) {
+	if d.Token == "" {
+		return "", errors.New(`metadata: no "token_endpoint"`)
 	}
-	r.Header.Set("Accept", "application/json")
-	answer, err := s.written.Do(r)
-	if err != nil {
-		return "", unanswered(ctx, err)
+	if err := outbound.CheckURL(d.Token, c.PlainHTTPHosts); err != nil {
+		return "", fmt.Errorf("metadata: the token endpoint: %w", err)
 	}
-	var endpoint string
-	if busy(answer.Status) {
-		err = credential.Transient(fmt.Errorf("answered with status %d", answer.Status), retryAfter(answer.Header))
-	} else if answer.Status != http.StatusOK {
-		err = fmt.Errorf("answered with status %d", answer.Status)
-	} else if endpoint, err = parseMetadata(answer.Body, s.config.Issuer); err == nil {
-		err = outbound.CheckURL(endpoint, s.config.PlainHTTPHosts)
-	}
-	if err != nil {
-		return "", fmt.Errorf("metadata at %s: %w", outbound.Shown(at), err)
-	}
-	return endpoint, nil
+	return d.Token, nil
 }
 
-// parseMetadata returns the token endpoint of an issuer's metadata.
-func parseMetadata(document []byte, issuer string) (string, error) {
-	d, err := metadata.Parse(document, issuer)
-	if err == nil && d.Token == "" {
-		err = errors.New(`no "token_endpoint"`)
+// undiscovered says for each place what becomes of its failure: where one may
+// still answer, so may the whole question.
+func undiscovered(ctx context.Context, err error) error {
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		var each []error
+		for _, err := range all.Unwrap() {
+			each = append(each, undiscovered(ctx, err))
+		}
+		return errors.Join(each...)
 	}
-	return d.Token, err
+	e := (*metadata.Error)(nil)
+	switch {
+	case !errors.As(err, &e):
+		return err
+	case e.Status == 0:
+		return unanswered(ctx, err)
+	case busy(e.Status):
+		return credential.Transient(err, e.RetryAfter)
+	}
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,8 +13,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/credential"
 	"github.com/mcpauth-go/mcpauth/credential/exchange"
 )
 
@@ -131,6 +134,29 @@ func TestMetadataThatIsNotThere(t *testing.T) {
 		origin := serve(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status) })
 		found, err := newSource(t, discovering(origin)).Fetch(t.Context(), user(t, mcpauth.IdentityFields{Issuer: origin}), "notes")
 		wantFailure(t, found, err, want, fmt.Sprintf("status %d", status))
+	}
+}
+
+func TestMetadataThatIsToBeAskedForLater(t *testing.T) {
+	for status, want := range map[int]time.Duration{429: 7 * time.Second, 503: 7 * time.Second, 404: 0} {
+		origin := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			// One of the two places where it may be is not there at all.
+			if r.URL.Path == "/.well-known/openid-configuration" {
+				http.NotFound(w, r)
+				return
+			}
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(status)
+		})
+		r, err := credential.New(credential.Config{Source: newSource(t, discovering(origin)), Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.Resolve(t.Context(), user(t, mcpauth.IdentityFields{Issuer: origin}), "notes")
+		if e := (*mcpauth.Error)(nil); !errors.As(err, &e) || e.Code != mcpauth.ErrUnavailable || e.RetryAfter != want {
+			t.Errorf("status %d: %v, want to come again in %s", status, err, want)
+		}
+		r.Close()
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/credential"
 	"github.com/mcpauth-go/mcpauth/internal/clientauth"
+	"github.com/mcpauth-go/mcpauth/internal/metadata"
 	"github.com/mcpauth-go/mcpauth/internal/outbound"
 )
 
@@ -28,8 +28,7 @@ const (
 type Source struct {
 	config Config
 	client *clientauth.Client
-	// written asks at what the operator wrote, found at what metadata says.
-	written, found *outbound.Client
+	server *metadata.Server
 
 	discovering chan struct{} // has room for one
 	discovered  atomic.Pointer[found]
@@ -42,26 +41,19 @@ var _ credential.Source = (*Source)(nil)
 func New(c Config) (*Source, error) {
 	c = c.withDefaults()
 	faults := c.faults()
-	client, clientFaults := clientauth.New("Client", c.Client)
+	client, clientFaults := clientauth.New("Client", c.Client, ClientSecretBasic, ClientSecretPost, PrivateKeyJWT)
 	if faults = append(faults, clientFaults...); len(faults) > 0 {
 		return nil, &mcpauth.ConfigError{Package: "exchange", Faults: faults}
 	}
-	asking := outbound.ClientConfig{Timeout: c.Timeout, MaxBody: maxAnswer, PlainHTTPHosts: c.PlainHTTPHosts, Roots: c.roots, Resolver: c.resolver}
-	s := &Source{config: c, client: client, discovering: make(chan struct{}, 1)}
-	written, found := asking, asking
-	written.Private, found.Found = true, true
-	if u, err := url.Parse(c.Issuer); err == nil && u.Hostname() != "" {
-		// What leads back to the very host and port leads nowhere new.
-		found.PrivateHosts = []string{outbound.HostPort(u)}
-	}
-	s.written, s.found = outbound.NewClient(written), outbound.NewClient(found)
-	return s, nil
+	server := metadata.NewServer(metadata.Config{
+		Issuer: c.Issuer, PlainHTTPHosts: c.PlainHTTPHosts, Roots: c.roots, Timeout: c.Timeout, MaxBody: maxAnswer, Resolver: c.resolver,
+	})
+	return &Source{config: c, client: client, server: server, discovering: make(chan struct{}, 1)}, nil
 }
 
 // Close closes connections that are not in use.
 func (s *Source) Close() error {
-	s.written.Close()
-	s.found.Close()
+	s.server.Close()
 	return nil
 }
 
@@ -98,7 +90,7 @@ func (s *Source) Fetch(ctx context.Context, id *mcpauth.Identity, resourceType s
 	got, code, err := parse(answer.Body, target.RequestedTokenType)
 	switch {
 	case busy(answer.Status):
-		return nil, credential.Transient(fmt.Errorf("exchange: %s: answered with status %d", outbound.Shown(endpoint), answer.Status), retryAfter(answer.Header))
+		return nil, credential.Transient(fmt.Errorf("exchange: %s: answered with status %d", outbound.Shown(endpoint), answer.Status), answer.RetryAfter())
 	case err == nil && code != "":
 		return nil, s.refusal(outbound.Shown(endpoint), code)
 	case answer.Status != http.StatusOK:
@@ -187,17 +179,4 @@ func (s *Source) refusal(at, code string) error {
 		return credential.Transient(err, 0)
 	}
 	return err
-}
-
-// retryAfter reads the header of that name (RFC 9110, section 10.2.3). How long it
-// may be is bounded by credential.Transient.
-func retryAfter(h http.Header) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return time.Until(at)
-	}
-	return 0
 }

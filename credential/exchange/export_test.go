@@ -3,10 +3,21 @@ package exchange
 import (
 	"net"
 	"time"
+
+	"github.com/mcpauth-go/mcpauth/internal/metadata"
 )
 
-// Parse and ParseMetadata are for fuzzing.
-var Parse, ParseMetadata = parse, parseMetadata
+// Parse is for fuzzing.
+var Parse = parse
+
+// ParseMetadata returns the token endpoint that would be asked.
+func ParseMetadata(document []byte, issuer string) (string, error) {
+	d, err := metadata.Parse(document, issuer)
+	if err != nil {
+		return "", err
+	}
+	return Config{}.tokenEndpoint(d)
+}
 
 // Resolving returns c with a resolver of names.
 func (c Config) Resolving(r *net.Resolver) Config {

@@ -3,7 +3,6 @@ package platform
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
@@ -12,7 +11,7 @@ import (
 
 // answer is what the platform says of a credential.
 type answer struct {
-	accessToken string
+	accessToken mcpauth.Secret
 	expiresIn   time.Duration // 0: not told
 	userID, sub *string       // nil: not told
 }
@@ -33,9 +32,11 @@ func parse(body []byte) (answer, error) {
 			if !ok || len(text) == 0 {
 				return errors.New("access_token: not a string, or empty")
 			}
-			a.accessToken = string(text)
+			a.accessToken = mcpauth.NewSecret(string(text))
 		case "expires_in":
-			a.expiresIn, err = seconds(value)
+			if a.expiresIn, err = strictjson.Seconds(value, maxExpiresIn); err != nil {
+				return fmt.Errorf("expires_in: %w", err)
+			}
 		case "user_id":
 			a.userID, err = echo("user_id", value)
 		case "sub":
@@ -46,26 +47,10 @@ func parse(body []byte) (answer, error) {
 	switch {
 	case err != nil:
 		return answer{}, err
-	case a.accessToken == "":
+	case a.accessToken.IsZero():
 		return answer{}, errors.New("access_token: missing")
 	}
 	return a, nil
-}
-
-// seconds reads "expires_in": a number (RFC 6749, section 5.1), of which a
-// fraction is dropped. null is as if it were not there.
-func seconds(value []byte) (time.Duration, error) {
-	if strictjson.IsNull(value) {
-		return 0, nil
-	}
-	if c := value[0]; c != '-' && (c < '0' || c > '9') {
-		return 0, errors.New("expires_in: not a number")
-	}
-	n, err := strconv.ParseFloat(string(value), 64)
-	if err != nil || n < 1 || n > maxExpiresIn.Seconds() {
-		return 0, fmt.Errorf("expires_in: not from 1 to %.0f", maxExpiresIn.Seconds())
-	}
-	return time.Duration(n) * time.Second, nil
 }
 
 func echo(name string, value []byte) (*string, error) {

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"fmt"
 	"net"
 	"time"
 )
@@ -14,5 +15,11 @@ func (c Config) With(r *net.Resolver) Config {
 // Parse returns what a Source reads in an answer.
 func Parse(body []byte) (accessToken string, expiresIn time.Duration, userID, sub *string, err error) {
 	a, err := parse(body)
-	return a.accessToken, a.expiresIn, a.userID, a.sub, err
+	return a.accessToken.Reveal(), a.expiresIn, a.userID, a.sub, err
+}
+
+// Printed is what becomes of an answer that somebody prints.
+func Printed(body []byte) string {
+	a, _ := parse(body)
+	return fmt.Sprintf("%v %+v %#v", a, a, a)
 }

@@ -16,7 +16,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/credential"
@@ -82,7 +81,7 @@ type site struct {
 	requests []*http.Request
 	accounts map[string]string // by user and resource
 	trouble  http.HandlerFunc  // instead of an answer
-	latency  time.Duration
+	hold     chan struct{}     // closed to let answers out, nil for none held
 }
 
 func newSite(t testing.TB) *site {
@@ -98,9 +97,11 @@ func newSite(t testing.TB) *site {
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.requests = append(s.requests, r.Clone(context.Background()))
-	trouble, latency := s.trouble, s.latency
+	trouble, hold := s.trouble, s.hold
 	s.mu.Unlock()
-	time.Sleep(latency)
+	if hold != nil {
+		<-hold
+	}
 	if trouble != nil {
 		trouble(w, r)
 		return

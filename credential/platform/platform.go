@@ -1,15 +1,12 @@
 package platform
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -17,6 +14,7 @@ import (
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/credential"
 	"github.com/mcpauth-go/mcpauth/internal/outbound"
+	"github.com/mcpauth-go/mcpauth/internal/tokenfile"
 )
 
 // maxAnswer bounds what the platform says.
@@ -126,7 +124,7 @@ func (s *Source) Fetch(ctx context.Context, id *mcpauth.Identity, resourceType s
 		if !found.belongsTo(id) {
 			return nil, &Error{Status: code, Problem: "the credential is said to be another user's"}
 		}
-		c := &mcpauth.Credential{Token: mcpauth.NewSecret(found.accessToken)}
+		c := &mcpauth.Credential{Token: found.accessToken}
 		if found.expiresIn > 0 {
 			c.Expiry = began.Add(found.expiresIn)
 		}
@@ -136,7 +134,7 @@ func (s *Source) Fetch(ctx context.Context, id *mcpauth.Identity, resourceType s
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		return nil, credential.Refused(&Error{Status: code})
 	case code == http.StatusRequestTimeout, code == http.StatusTooManyRequests, code >= 500:
-		return nil, credential.Transient(&Error{Status: code}, retryAfter(answer.Header, began))
+		return nil, credential.Transient(&Error{Status: code}, answer.RetryAfter())
 	default:
 		return nil, &Error{Status: code}
 	}
@@ -255,15 +253,14 @@ func (s *Source) serviceToken() (string, error) {
 	if s.config.ServiceTokenFile == "" {
 		return s.config.ServiceToken.Reveal(), nil
 	}
-	text, err := os.ReadFile(s.config.ServiceTokenFile)
+	token, err := tokenfile.Read(s.config.ServiceTokenFile)
 	if err != nil {
 		return "", &Error{Problem: "its service token", Cause: err}
 	}
-	token := string(bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r")))
-	if !sendable(token) {
+	if !sendable(token.Reveal()) {
 		return "", &Error{Problem: "its service token: the file has something else in it"}
 	}
-	return token, nil
+	return token.Reveal(), nil
 }
 
 // noAnswer says what an error of the request means. The path is left out of it: it
@@ -279,16 +276,4 @@ func (s *Source) noAnswer(err error) error {
 		return e
 	}
 	return credential.Transient(e, 0)
-}
-
-// retryAfter reads the header (RFC 9110, section 10.2.3); 0 for none.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	text := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(text); err == nil {
-		return max(at.Sub(now), 0)
-	}
-	return 0
 }

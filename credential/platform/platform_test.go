@@ -113,6 +113,22 @@ func TestSeedCTenantManagerIsAskedWithAServiceToken(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a file that is none of a token", func(t *testing.T) {
+		s := newSite(t)
+		large := filepath.Join(t.TempDir(), "large")
+		if err := os.WriteFile(large, []byte(strings.Repeat("x", 64<<10+1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for path, want := range map[string]string{
+			"/none/canary": "platform: its service token: no such file or directory",
+			large:          "platform: its service token: the file is too large to be a token",
+		} {
+			src := source(t, platform.Config{BaseURL: s.URL, TenantManager: true, Issuer: issuer, ServiceTokenFile: path})
+			if c, err := src.Fetch(t.Context(), identity(t, "alice", ""), "github"); c != nil || err == nil || err.Error() != want || len(s.asked()) != 0 {
+				t.Errorf("%v, %v, want %s", c, err, want)
+			}
+		}
+	})
 	// Two issuers may have one id for two people.
 	t.Run("a user of another issuer", func(t *testing.T) {
 		s := newSite(t)
@@ -530,20 +546,24 @@ func TestAListedPrivateHostIsAsked(t *testing.T) {
 
 func TestTwoUsersWithCredentialsOfTheirOwn(t *testing.T) {
 	s := newSite(t)
-	s.latency = time.Millisecond
+	s.hold = make(chan struct{})
 	r := resolver(t, source(t, platform.Config{BaseURL: s.URL, Audience: audience}))
 	for i := range 10 {
 		s.connect(fmt.Sprint("user-", i), "github", fmt.Sprint("gho_", i))
 	}
-	var group sync.WaitGroup
+	var group, begun sync.WaitGroup
 	for i := range 200 {
 		id := identity(t, fmt.Sprint("user-", i%10), fmt.Sprintf(`"jti":"%d"`, i))
+		begun.Add(1)
 		group.Go(func() {
+			begun.Done()
 			if c, err := r.Resolve(context.Background(), id, "github"); err != nil || c.Token.Reveal() != fmt.Sprint("gho_", i%10) {
 				t.Errorf("%v: %v, %v", id, c, err)
 			}
 		})
 	}
+	begun.Wait()
+	close(s.hold)
 	group.Wait()
 	if n := len(s.asked()); n != 10 {
 		t.Errorf("%d requests to the platform for ten users", n)
@@ -675,5 +695,11 @@ func TestFaultsOfAConfiguration(t *testing.T) {
 				t.Errorf("%v, want %s", err, test.fields)
 			}
 		})
+	}
+}
+
+func TestAnAnswerPrintsNoCredential(t *testing.T) {
+	if text := platform.Printed([]byte(`{"access_token":"canary"}`)); strings.Contains(text, "canary") {
+		t.Error(text)
 	}
 }

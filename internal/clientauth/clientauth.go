@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,9 +91,15 @@ type Client struct {
 	sign func(claims map[string]any) (string, error)
 }
 
+var methods = []Method{SecretBasic, SecretPost, PrivateKeyJWT, Bearer, None}
+
 // New returns a Client for c, or all that is wrong with c. The fields of the
-// faults begin with field.
-func New(field string, c Config) (*Client, []mcpauth.Fault) {
+// faults begin with field. Methods that are not among allowed are a fault; with
+// none given, all are allowed.
+func New(field string, c Config, allowed ...Method) (*Client, []mcpauth.Fault) {
+	if len(allowed) == 0 {
+		allowed = methods
+	}
 	cl := &Client{config: c}
 	var faults []mcpauth.Fault
 	fault := func(name, problem, expected string) {
@@ -111,6 +118,14 @@ func New(field string, c Config) (*Client, []mcpauth.Fault) {
 		}
 	}
 	method := cl.config.Method
+	if !slices.Contains(allowed, method) {
+		names := make([]string, len(allowed))
+		for i, m := range allowed {
+			names[i] = string(m)
+		}
+		last := len(names) - 1
+		fault("Method", fmt.Sprintf("found %.40q", method), strings.TrimPrefix(strings.Join(names[:last], ", ")+" or "+names[last], " or "))
+	}
 	if c.ClientID == "" && method != Bearer {
 		fault("ClientID", "empty", "the id under which the authorization server knows this server")
 	}
@@ -120,7 +135,7 @@ func New(field string, c Config) (*Client, []mcpauth.Fault) {
 			fault("Secret", "empty", "the client's secret")
 		}
 	case Bearer:
-		if !tokenForm(c.Secret.Reveal()) {
+		if !IsToken(c.Secret.Reveal()) {
 			fault("Secret", "not of the form of a token", "the token for the endpoint, without \"Bearer\" and line breaks")
 		}
 	case PrivateKeyJWT:
@@ -150,8 +165,6 @@ func New(field string, c Config) (*Client, []mcpauth.Fault) {
 		if !c.Secret.IsZero() {
 			fault("Secret", "set, with the method none", "no secret, or a method that uses it")
 		}
-	default:
-		fault("Method", fmt.Sprintf("unknown: %.40q", method), "client_secret_basic, client_secret_post, private_key_jwt, bearer or none")
 	}
 	if hasKey && method != PrivateKeyJWT {
 		fault("Key", fmt.Sprintf("set, with the method %.40q", method), "no key, or private_key_jwt")
@@ -191,18 +204,23 @@ func readKey(path string) (crypto.Signer, error) {
 	return mint.ParsePrivateKey(data)
 }
 
-// tokenForm reports whether s is a token as RFC 6750, section 2.1, writes it.
-func tokenForm(s string) bool {
+// IsToken reports whether s is a b64token (RFC 6750, section 2.1).
+func IsToken(s string) bool {
 	body := strings.TrimRight(s, "=")
 	for i := range len(body) {
-		c := body[i]
-		alphanumeric := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-		if !alphanumeric && strings.IndexByte("-._~+/", c) < 0 {
+		if !tokenByte[body[i]] {
 			return false
 		}
 	}
 	return body != ""
 }
+
+var tokenByte = func() (is [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/") {
+		is[c] = true
+	}
+	return is
+}()
 
 // ID returns the client's id, which may be empty with Bearer.
 func (c *Client) ID() string { return c.config.ClientID }

@@ -188,3 +188,23 @@ func TestNothingOfItPrintsTheSecret(t *testing.T) {
 		}
 	}
 }
+
+func TestMethodsThatAreNotAllowed(t *testing.T) {
+	secret := mcpauth.NewSecret("canary-secret")
+	for _, test := range []struct {
+		method clientauth.Method
+		good   bool
+	}{{"", true}, {clientauth.SecretBasic, true}, {clientauth.SecretPost, false}, {clientauth.Bearer, false}, {clientauth.None, false}} {
+		c := clientauth.Config{ClientID: "me", Method: test.method, Secret: secret}
+		if test.method == clientauth.None {
+			c.Secret = mcpauth.Secret{}
+		}
+		client, faults := clientauth.New("Client", c, clientauth.SecretBasic, clientauth.PrivateKeyJWT)
+		if test.good && len(faults) == 0 && client != nil {
+			continue
+		}
+		if test.good || client != nil || len(faults) != 1 || faults[0].Field != "Client.Method" || faults[0].Expected != "client_secret_basic or private_key_jwt" {
+			t.Errorf("%q: %v", test.method, faults)
+		}
+	}
+}

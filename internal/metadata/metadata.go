@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -111,6 +112,7 @@ type Config struct {
 	Roots          *x509.CertPool // nil for those of the system
 	Timeout        time.Duration  // of a request
 	MaxBody        int64          // of an answer
+	Resolver       *net.Resolver  // nil for the system's
 }
 
 // Server asks an authorization server. It is safe for concurrent use.
@@ -127,7 +129,7 @@ func NewServer(c Config) *Server {
 			own = append(own, outbound.HostPort(u))
 		}
 	}
-	client := outbound.ClientConfig{Timeout: c.Timeout, MaxBody: c.MaxBody, PlainHTTPHosts: c.PlainHTTPHosts, Roots: c.Roots}
+	client := outbound.ClientConfig{Timeout: c.Timeout, MaxBody: c.MaxBody, PlainHTTPHosts: c.PlainHTTPHosts, Roots: c.Roots, Resolver: c.Resolver}
 	written, found := client, client
 	written.Private = true
 	found.Found, found.PrivateHosts = true, own
@@ -154,7 +156,29 @@ func (c Config) URLs() []string {
 	return keyset.MetadataURLs(c.Issuer)
 }
 
-// Discover fetches the metadata.
+// Error is why a place that was asked has not given the metadata.
+type Error struct {
+	At         string        // the place, without secrets
+	Status     int           // of the answer, 0 for none
+	RetryAfter time.Duration // what the answer says of it
+	Cause      error         // of the network where there is no answer, or what is wrong with the document
+}
+
+func (e *Error) Error() string {
+	switch {
+	case e.Status == 0:
+		return e.Cause.Error() // which says of itself where
+	case e.Cause == nil:
+		return fmt.Sprintf("metadata at %s: answered with status %d", e.At, e.Status)
+	}
+	return fmt.Sprintf("metadata at %s: %v", e.At, e.Cause)
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Cause }
+
+// Discover fetches the metadata. The error joins that of each place, an *Error if
+// it was asked.
 func (s *Server) Discover(ctx context.Context) (Document, error) {
 	var failures []error
 	for _, raw := range s.config.URLs() {
@@ -178,14 +202,14 @@ func (s *Server) discoverAt(ctx context.Context, raw string) (Document, error) {
 	r.Header.Set("Accept", "application/json")
 	answer, err := s.written.Do(r)
 	if err != nil {
-		return Document{}, err
+		return Document{}, &Error{At: outbound.Shown(raw), Cause: err}
 	}
 	if answer.Status != http.StatusOK {
-		return Document{}, fmt.Errorf("metadata at %s: answered with status %d", outbound.Shown(raw), answer.Status)
+		return Document{}, &Error{At: outbound.Shown(raw), Status: answer.Status, RetryAfter: answer.RetryAfter()}
 	}
 	d, err := Parse(answer.Body, s.config.Issuer)
 	if err != nil {
-		return Document{}, fmt.Errorf("metadata at %s: %w", outbound.Shown(raw), err)
+		return Document{}, &Error{At: outbound.Shown(raw), Status: answer.Status, Cause: err}
 	}
 	return d, nil
 }

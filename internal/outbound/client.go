@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -71,6 +72,19 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
+}
+
+// RetryAfter returns when the header of that name wants to be asked again (RFC 9110,
+// section 10.2.3), 0 if it does not say. Whoever waits for it bounds it.
+func (a *Answer) RetryAfter() time.Duration {
+	value := a.Header.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(time.Until(at), 0)
+	}
+	return 0
 }
 
 // Reasons why a request has no answer, beside those of the network.

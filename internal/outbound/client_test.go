@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mcpauth-go/mcpauth/internal/outbound"
@@ -116,4 +117,23 @@ func TestURLsOfDocumentsLeadToPublicAddresses(t *testing.T) {
 	if answer, err := client.Do(request(t, server.URL)); err != nil || answer.Status != http.StatusOK {
 		t.Errorf("the operator's own: %v, %v", answer, err)
 	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+		for value, want := range map[string]time.Duration{
+			"": 0, "0": 0, "30": 30 * time.Second, "2147483647": (1<<31 - 1) * time.Second,
+			"2147483648": 0, "-1": 0, "1.5": 0, "+1": 0, "1e3": 0, " 1": 0, "soon": 0,
+			in(time.Minute): time.Minute, in(-time.Minute): 0,
+		} {
+			a := outbound.Answer{Header: http.Header{"Retry-After": {value}}}
+			if got := a.RetryAfter(); got != want {
+				t.Errorf("%q: %s, want %s", value, got, want)
+			}
+		}
+		if got := (&outbound.Answer{}).RetryAfter(); got != 0 {
+			t.Errorf("without the header: %s", got)
+		}
+	})
 }

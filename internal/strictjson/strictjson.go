@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"strconv"
 	"sync"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -199,6 +201,23 @@ func String(value []byte) (s []byte, ok bool) {
 	}
 	s, err := jsontext.AppendUnquote(nil, value)
 	return s, err == nil
+}
+
+// Seconds returns the lifetime that value is: a number of seconds such as
+// "expires_in" (RFC 6749, section 5.1), from 1 to longest, of which a fraction is
+// dropped. No value, or null, is 0.
+func Seconds(value []byte, longest time.Duration) (time.Duration, error) {
+	if len(value) == 0 || IsNull(value) {
+		return 0, nil
+	}
+	if c := value[0]; c != '-' && (c < '0' || c > '9') {
+		return 0, errors.New("not a number")
+	}
+	n, err := strconv.ParseFloat(string(value), 64)
+	if err != nil || n < 1 || n > longest.Seconds() {
+		return 0, fmt.Errorf("not from 1 to %.0f", longest.Seconds())
+	}
+	return time.Duration(n) * time.Second, nil
 }
 
 // IsNull reports whether value is null.

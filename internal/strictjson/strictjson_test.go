@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -381,6 +382,25 @@ func TestNoDecoderStaysLenient(t *testing.T) {
 		}
 		if err := strictjson.Object([]byte("{\"a\":\"\xff\"}"), ignore); err == nil {
 			t.Fatal("Object takes invalid UTF-8")
+		}
+	}
+}
+
+func TestSeconds(t *testing.T) {
+	const longest = time.Hour
+	for _, test := range []struct {
+		value string
+		want  time.Duration
+		err   string
+	}{
+		{"", 0, ""}, {"null", 0, ""}, {"1", time.Second, ""}, {"3600", time.Hour, ""}, {"1.9", time.Second, ""}, {"3e2", 5 * time.Minute, ""},
+		{"0", 0, "not from 1 to 3600"}, {"-0", 0, "not from 1 to 3600"}, {"-1", 0, "not from 1 to 3600"}, {"0.9", 0, "not from 1 to 3600"},
+		{"3601", 0, "not from 1 to 3600"}, {"1e18", 0, "not from 1 to 3600"}, {"1e999", 0, "not from 1 to 3600"},
+		{`"300"`, 0, "not a number"}, {"true", 0, "not a number"}, {"{}", 0, "not a number"}, {"[1]", 0, "not a number"},
+	} {
+		got, err := strictjson.Seconds([]byte(test.value), longest)
+		if got != test.want || (err == nil) != (test.err == "") || err != nil && err.Error() != test.err {
+			t.Errorf("%s: %s, %v, want %s, %s", test.value, got, err, test.want, test.err)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -32,8 +32,8 @@ type Client struct {
 	server *metadata.Server
 	flight singleflight.Group
 
-	mu    sync.Mutex
-	known *metadata.Document
+	known       atomic.Pointer[metadata.Document]
+	discovering chan struct{} // room for one
 }
 
 // New returns a Client for c. The error, a *mcpauth.ConfigError, has everything
@@ -44,7 +44,7 @@ func New(c Config) (*Client, error) {
 	if faults := c.faults(); len(faults) > 0 {
 		return nil, &mcpauth.ConfigError{Package: "login", Faults: faults}
 	}
-	return &Client{config: c, server: metadata.NewServer(c.metadata())}, nil
+	return &Client{config: c, server: metadata.NewServer(c.metadata()), discovering: make(chan struct{}, 1)}, nil
 }
 
 // Close closes connections that are not in use.
@@ -127,7 +127,7 @@ func (c *Client) Token(ctx context.Context) (mcpauth.Secret, error) {
 		if result.Err != nil {
 			return mcpauth.Secret{}, result.Err
 		}
-		return mcpauth.NewSecret(result.Val.(tokens).Access), nil
+		return result.Val.(tokens).Access, nil
 	case <-ctx.Done():
 		return mcpauth.Secret{}, fmt.Errorf("login: %w", context.Cause(ctx))
 	}
@@ -142,9 +142,9 @@ func (c *Client) fresh(ctx context.Context) (tokens, error) {
 	switch {
 	case t.Expiry.IsZero() || left > remaining:
 		return t, nil
-	case t.Refresh == "" && left > 0:
+	case t.Refresh.IsZero() && left > 0:
 		return t, nil
-	case t.Refresh == "":
+	case t.Refresh.IsZero():
 		return tokens{}, fmt.Errorf("%w: the token has expired, and there is none to refresh it with", ErrNoLogin)
 	}
 	next, err := c.refresh(ctx, t)
@@ -169,7 +169,7 @@ func (c *Client) refresh(ctx context.Context, t tokens) (tokens, error) {
 	}
 	// The library's own refresh takes no parameters. An empty "code" is as good
 	// as none (RFC 6749, section 3.2).
-	options := []oauth2.AuthCodeOption{oauth2.SetAuthURLParam("grant_type", "refresh_token"), oauth2.SetAuthURLParam("refresh_token", t.Refresh)}
+	options := []oauth2.AuthCodeOption{oauth2.SetAuthURLParam("grant_type", "refresh_token"), oauth2.SetAuthURLParam("refresh_token", t.Refresh.Reveal())}
 	got, err := c.ask(ctx, c.oauth2(server), "", options...)
 	if err != nil {
 		return tokens{}, err
@@ -192,21 +192,29 @@ func (c *Client) oauth2(server metadata.Document) *oauth2.Config {
 
 // discover returns the metadata, which is asked for once.
 func (c *Client) discover(ctx context.Context) (metadata.Document, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.known != nil {
-		return *c.known, nil
+	if d := c.known.Load(); d != nil {
+		return *d, nil
+	}
+	// One at a time: whoever has waited finds what the other has found.
+	select {
+	case c.discovering <- struct{}{}:
+		defer func() { <-c.discovering }()
+	case <-ctx.Done():
+		return metadata.Document{}, fmt.Errorf("login: %w", context.Cause(ctx))
+	}
+	if d := c.known.Load(); d != nil {
+		return *d, nil
 	}
 	d, err := c.server.Discover(ctx)
 	if err != nil {
 		return d, fmt.Errorf("login: %w", err)
 	}
-	for name, raw := range map[string]string{"authorization_endpoint": d.Authorization, "token_endpoint": d.Token} {
-		if err := outbound.CheckURL(raw, c.config.PlainHTTPHosts); err != nil {
-			return d, fmt.Errorf("login: %q of the issuer's metadata: %w", name, err)
+	for _, at := range []struct{ name, url string }{{"authorization_endpoint", d.Authorization}, {"token_endpoint", d.Token}} {
+		if err := outbound.CheckURL(at.url, c.config.PlainHTTPHosts); err != nil {
+			return d, fmt.Errorf("login: %q of the issuer's metadata: %w", at.name, err)
 		}
 	}
-	c.known = &d
+	c.known.Store(&d)
 	return d, nil
 }
 
@@ -273,7 +281,7 @@ func asTokens(got *oauth2.Token) (tokens, error) {
 	case strings.ContainsFunc(got.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return tokens{}, errors.New("login: the token has characters that no token has")
 	}
-	return tokens{Access: got.AccessToken, Refresh: got.RefreshToken, Expiry: got.Expiry}, nil
+	return tokens{Access: mcpauth.NewSecret(got.AccessToken), Refresh: mcpauth.NewSecret(got.RefreshToken), Expiry: got.Expiry}, nil
 }
 
 // transport makes the library's requests by the rules of package outbound, and

@@ -95,7 +95,7 @@ func (c Config) faults() []mcpauth.Fault {
 		add("ClientID", fmt.Sprintf("found %q", c.ClientID), "the client's id at the authorization server")
 	}
 	for i, scope := range c.Scopes {
-		if scope == "" || strings.ContainsFunc(scope, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+		if !mcpauth.ValidScope(scope) {
 			add(fmt.Sprintf("Scopes[%d]", i), fmt.Sprintf("found %q", scope), "a scope (RFC 6749, section 3.3)")
 		}
 	}

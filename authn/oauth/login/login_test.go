@@ -352,6 +352,58 @@ func TestWhatTheBrowserBringsBack(t *testing.T) {
 }
 
 // Whatever else comes to the listener neither ends the login nor is taken.
+func TestWhoLeavesWaitsForNoMetadata(t *testing.T) {
+	began, release := make(chan struct{}), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began <- struct{}{}
+		<-release
+		http.NotFound(w, r)
+	}))
+	defer server.Close()
+	config := newAuthority(t).config()
+	config.Issuer, config.MetadataURL = server.URL, server.URL
+	c := newClient(t, config)
+	first := make(chan error, 1)
+	go func() {
+		_, err := c.Login(t.Context(), func(string) {})
+		first <- err
+	}()
+	<-began
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Login(gone, func(string) {}); !errors.Is(err, context.Canceled) {
+		t.Errorf("who has left gets %v", err)
+	}
+	select {
+	case err := <-first:
+		t.Errorf("it waited for the other, who got %v", err)
+		close(release)
+	default:
+		close(release)
+		if <-first == nil {
+			t.Error("logged in")
+		}
+	}
+}
+
+func TestTokensAreSecretInMemory(t *testing.T) {
+	c := newClient(t, newAuthority(t).config())
+	if err := c.Keep("canary-access", "canary-refresh", time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := c.Kept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, _ := json.Marshal(kept)
+	if text := fmt.Sprintf("%v %+v %#v %s", kept, kept, kept, encoded); strings.Contains(text, "canary") {
+		t.Error(text)
+	}
+	if token(t, c) != "canary-access" {
+		t.Error("it is another")
+	}
+}
+
 func TestStrayRequestsDoNotEndTheLogin(t *testing.T) {
 	a := newAuthority(t)
 	c := newClient(t, a.config())

@@ -117,10 +117,18 @@ func writeTemporary(path string, data []byte) (string, error) {
 
 // tokens are what a login has brought.
 type tokens struct {
+	Access  mcpauth.Secret
+	Refresh mcpauth.Secret
+	Expiry  time.Time
+	User    string // "sub" of the verified ID token
+}
+
+// sealed is what of them is in a store, as JSON.
+type sealed struct {
 	Access  string    `json:"access_token"`
 	Refresh string    `json:"refresh_token,omitempty"`
 	Expiry  time.Time `json:"expiry,omitzero"`
-	User    string    `json:"user,omitempty"` // "sub" of the verified ID token
+	User    string    `json:"user,omitempty"`
 }
 
 // magic begins a store, and is bound into its seal.
@@ -154,36 +162,35 @@ func (k Key) aead() cipher.AEAD {
 var ErrNoLogin = errors.New("login: not logged in")
 
 func (c Config) load() (tokens, error) {
-	sealed, err := readPrivate(c.Store)
+	data, err := readPrivate(c.Store)
 	if errors.Is(err, fs.ErrNotExist) {
 		return tokens{}, ErrNoLogin
 	}
 	if err != nil {
 		return tokens{}, fmt.Errorf("login: store: %w", err)
 	}
-	var t tokens
-	body, found := strings.CutPrefix(string(sealed), magic)
+	body, found := strings.CutPrefix(string(data), magic)
 	if !found {
-		return t, fmt.Errorf("login: store: %s is not one", c.Store)
+		return tokens{}, fmt.Errorf("login: store: %s is not one", c.Store)
 	}
 	text, err := c.Key.aead().Open(nil, nil, []byte(body), c.bound())
 	if err != nil {
-		return t, fmt.Errorf("login: store: %s is damaged, or of another key, issuer, client or resource", c.Store)
+		return tokens{}, fmt.Errorf("login: store: %s is damaged, or of another key, issuer, client or resource", c.Store)
 	}
-	if json.Unmarshal(text, &t) != nil || t.Access == "" {
-		return t, fmt.Errorf("login: store: %s holds no tokens", c.Store)
+	var s sealed
+	if json.Unmarshal(text, &s) != nil || s.Access == "" {
+		return tokens{}, fmt.Errorf("login: store: %s holds no tokens", c.Store)
 	}
-	return t, nil
+	return tokens{Access: mcpauth.NewSecret(s.Access), Refresh: mcpauth.NewSecret(s.Refresh), Expiry: s.Expiry, User: s.User}, nil
 }
 
 // save replaces the store as a whole.
 func (c Config) save(t tokens) error {
-	text, err := json.Marshal(t)
+	text, err := json.Marshal(sealed{Access: t.Access.Reveal(), Refresh: t.Refresh.Reveal(), Expiry: t.Expiry, User: t.User})
 	if err != nil {
 		return err
 	}
-	sealed := c.Key.aead().Seal([]byte(magic), nil, text, c.bound())
-	temporary, err := writeTemporary(c.Store, sealed)
+	temporary, err := writeTemporary(c.Store, c.Key.aead().Seal([]byte(magic), nil, text, c.bound()))
 	if err == nil {
 		err = os.Rename(temporary, c.Store)
 	}

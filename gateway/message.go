@@ -54,7 +54,7 @@ func (g *Gateway) readMessages(w http.ResponseWriter, r *http.Request) ([]envelo
 	}
 	if len(body) > maxOpening && keeps(messages) {
 		envelope.WriteError(w, http.StatusRequestEntityTooLarge, soleID(messages), envelope.CodeInvalidRequest,
-			fmt.Sprintf("A message that opens a session or a stream is larger than %d bytes", maxOpening))
+			fmt.Sprintf("A notification, or a message that opens a session or a stream, is larger than %d bytes", maxOpening))
 		return nil, false
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
@@ -73,12 +73,15 @@ func readAll(body io.Reader, announced int64) ([]byte, error) {
 }
 
 // maxOpening bounds a message that servers keep for as long as a session or a
-// stream lives, decoded, which takes many times the memory.
+// stream lives, decoded, which takes many times the memory; and notifications,
+// which are kept until it is their turn, while their requests are long over.
 const maxOpening = 64 << 10
 
-// keeps reports whether messages have one that opens a session or a stream.
+// keeps reports whether messages have one of these.
 func keeps(messages []envelope.Message) bool {
-	return slices.ContainsFunc(messages, func(m envelope.Message) bool { return m.Method == "initialize" || m.Method == "subscriptions/listen" })
+	return slices.ContainsFunc(messages, func(m envelope.Message) bool {
+		return m.Method == "initialize" || m.Method == "subscriptions/listen" || m.Method != "" && !m.HasID()
+	})
 }
 
 // readers bounds the request bodies of one user that are being read, which are

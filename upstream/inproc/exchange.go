@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -45,6 +46,11 @@ var plainMethods = map[string]struct{ named bool }{
 func (in *instance) plain(r *http.Request, messages []envelope.Message) bool {
 	m := &messages[0]
 	method, known := plainMethods[m.Method]
+	for name := range r.Header {
+		if strings.HasPrefix(name, "Mcp-Param-") {
+			return false // whatever the tool was when it was listed
+		}
+	}
 	return known && len(messages) == 1 && m.JSONRPC && m.HasID() && m.Version == modernVersion && r.Header.Get(versionHeader) == modernVersion &&
 		r.Header["Mcp-Method"] != nil && (!method.named || r.Header["Mcp-Name"] != nil) &&
 		(m.Method != "tools/call" || in.tools.plain(m.Name))

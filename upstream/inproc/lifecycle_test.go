@@ -134,6 +134,14 @@ func (b *bench) askTo(ctx context.Context, w http.ResponseWriter, session, body 
 	b.Serve(w, r, parse(body))
 }
 
+// getTo opens a stream of a session, and has w take what comes.
+func (b *bench) getTo(ctx context.Context, w http.ResponseWriter, session string, header http.Header) {
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/mcp", nil)
+	r.Header = http.Header{"Accept": {"text/event-stream"}, "Mcp-Session-Id": {session}, "Mcp-Protocol-Version": {gatewaytest.Legacy}}
+	maps.Copy(r.Header, header)
+	b.Serve(w, r, nil)
+}
+
 func parse(body string) []envelope.Message {
 	messages, err := envelope.Parse([]byte(body))
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
@@ -143,8 +144,11 @@ func answeredWith(e *jsonrpc.Error) string {
 
 // call calls next, which has its time.
 func (u *Upstream) call(ctx context.Context, next mcp.MethodHandler, method string, req mcp.Request) (mcp.Result, error) {
-	if method == methodListen || strings.HasPrefix(method, "notifications/") {
+	switch {
+	case method == methodListen:
 		return u.safely(ctx, next, method, req)
+	case strings.HasPrefix(method, notifications):
+		return nil, u.notify(ctx, next, method, req)
 	}
 	ctx, release := u.apart(ctx)
 	defer release()
@@ -191,6 +195,55 @@ func (u *Upstream) call(ctx context.Context, next mcp.MethodHandler, method stri
 	}
 	// A handler that does not listen to its context is left to itself.
 	return u.unlessLate(ctx, nil, timedOut(u.config.CallTimeout))
+}
+
+const notifications = "notifications/"
+
+// notifyPatience is how long what comes behind a notification waits for it.
+const notifyPatience = time.Second
+
+// notify calls next with a notification, which has its time as a call has. The
+// SDK takes notifications, and what comes behind them in a session, one after
+// the other; so it waits for a short while only, after which the handler goes on
+// by itself.
+func (u *Upstream) notify(ctx context.Context, next mcp.MethodHandler, method string, req mcp.Request) error {
+	// The SDK ends the context of a notification when it waits no longer.
+	if o, ok := ctx.(overlaid); ok {
+		ctx = overlaid{context.WithoutCancel(o.Context), o.values}
+	}
+	ctx, release := u.apart(ctx)
+	owner, err := u.pool.begin(mcpauth.FromContext(ctx).Principal())
+	if err != nil {
+		release()
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, u.config.CallTimeout)
+	leave := func() {}
+	stop := func() bool { return true }
+	if s := servingFrom(ctx).inSession(); s != nil {
+		stop = context.AfterFunc(s.ending, cancel)
+		u.pool.hold(s)
+		leave = sync.OnceFunc(func() { u.pool.done(s) })
+		context.AfterFunc(ctx, leave) // whether or not the handler heeds it
+	}
+	handled := make(chan error, 1)
+	go func() {
+		defer u.pool.over(owner)
+		defer release()
+		defer stop()
+		defer cancel()
+		defer leave()
+		_, err := u.safely(ctx, next, method, req)
+		handled <- err
+	}()
+	patience := time.NewTimer(min(notifyPatience, u.config.CallTimeout))
+	defer patience.Stop()
+	select {
+	case err := <-handled:
+		return err
+	case <-patience.C:
+		return nil
+	}
 }
 
 // growStack gives a new goroutine at once the stack that a call takes. Grown as

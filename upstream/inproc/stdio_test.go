@@ -172,18 +172,20 @@ func TestLocalDoesNotBegin(t *testing.T) {
 		}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			u := inproc.New(inproc.Config{
-				Factory: test.factory, Limits: limits, FactoryTimeout: time.Minute, CallTimeout: time.Minute, Logger: discard,
+			synctest.Test(t, func(t *testing.T) {
+				u := inproc.New(inproc.Config{
+					Factory: test.factory, Limits: limits, FactoryTimeout: time.Minute, CallTimeout: time.Minute, Logger: discard,
+				})
+				_, ours := mcp.NewInMemoryTransports()
+				ctx, cancel := context.WithTimeout(asAlice(t.Context(), time.Time{}), 10*time.Millisecond)
+				defer cancel()
+				if err := u.ServeLocal(ctx, ours, test.resolve); !errors.Is(err, test.want) {
+					t.Errorf("%v, want %v", err, test.want)
+				}
+				if err := u.Shutdown(t.Context()); err != nil {
+					t.Error(err)
+				}
 			})
-			_, ours := mcp.NewInMemoryTransports()
-			ctx, cancel := context.WithTimeout(asAlice(t.Context(), time.Time{}), 10*time.Millisecond)
-			defer cancel()
-			if err := u.ServeLocal(ctx, ours, test.resolve); !errors.Is(err, test.want) {
-				t.Errorf("%v, want %v", err, test.want)
-			}
-			if err := u.Shutdown(t.Context()); err != nil {
-				t.Error(err)
-			}
 		})
 	}
 }

@@ -19,6 +19,10 @@ type stream struct {
 	opens jsonrpc.ID
 	store *sessionReplay // nil where nothing is kept
 
+	// The mutex of the connection guards these.
+	claimed bool // somebody listens, or is about to
+	over    bool // all calls are answered
+
 	mu     sync.Mutex
 	calls  int       // not answered yet
 	next   int       // index of the next event

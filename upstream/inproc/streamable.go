@@ -17,6 +17,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/internal/envelope"
 )
 
@@ -49,6 +50,9 @@ const (
 	unbatchedVersion = "2025-06-18"
 	// primedVersion is the first whose streams begin with the id of an event.
 	primedVersion = "2025-11-25"
+	// maxWaiting bounds the calls of a session that wait for their turn. Those
+	// that a server works on are bounded for the user.
+	maxWaiting = 100
 	// primeDelay is how long that may wait for the first message, which mostly
 	// comes at once.
 	primeDelay = 10 * time.Millisecond
@@ -143,10 +147,15 @@ func (u *Upstream) post(w http.ResponseWriter, r *http.Request, s *session, mess
 			}
 		}
 	}
-	if taken := c.register(answers, decoded); taken >= 0 {
+	switch taken, err := c.register(answers, decoded, u.config.Limits.CallsPerUser+maxWaiting); {
+	case errors.Is(err, errTooManyCalls):
+		u.config.Refuse(w, r, &mcpauth.Error{Code: mcpauth.ErrRateLimited, Message: tooManyCalls, Cause: err})
+		return false
+	case err != nil:
 		refuse(messages[taken].ID, "The id of this request is that of another one in progress")
 		return false
 	}
+	defer c.disclaim(answers)
 	if c.store != nil {
 		c.store.open(answers.id)
 		if listener.polls {
@@ -201,11 +210,15 @@ func (c *streamable) take(ctx context.Context, m jsonrpc.Message) error {
 	}
 }
 
-// register notes that s gets the answers to the calls among messages. If one of
-// them has the id of another call, it returns which one, and else -1.
-func (c *streamable) register(s *stream, messages []jsonrpc.Message) (taken int) {
+// register notes that s gets the answers to the calls among messages, of which
+// there may be so many in progress. If one of them has the id of another call, it
+// returns which one, and errIDInUse.
+func (c *streamable) register(s *stream, messages []jsonrpc.Message, maximum int) (taken int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.calls)+s.calls > maximum {
+		return 0, errTooManyCalls
+	}
 	var mine []jsonrpc.ID
 	for i, m := range messages {
 		request, ok := m.(*jsonrpc.Request)
@@ -216,13 +229,14 @@ func (c *streamable) register(s *stream, messages []jsonrpc.Message) (taken int)
 			for _, id := range mine {
 				delete(c.calls, id)
 			}
-			return i
+			return i, errIDInUse
 		}
 		c.calls[request.ID] = s
 		mine = append(mine, request.ID)
 	}
 	c.streams[s.id] = s
-	return -1
+	s.claimed = true
+	return 0, nil
 }
 
 // get answers a GET.
@@ -243,18 +257,15 @@ func (u *Upstream) get(w http.ResponseWriter, r *http.Request, s *session) {
 			return
 		}
 	}
-	c.mu.Lock()
-	st := c.streams[id]
-	c.mu.Unlock()
-	if st == nil { // it is over, but may have been kept
-		st = &stream{id: id, store: c.store}
+	st := c.claim(id)
+	if st == nil {
+		refuse(http.StatusConflict, "Another connection listens to this stream")
+		return
 	}
+	defer c.disclaim(st)
 	listener := &listener{w: w, polls: cmp.Or(r.Header.Get(versionHeader), oldestVersion) >= primedVersion,
 		left: make(chan struct{})}
 	switch more, err := st.resume(listener, last); {
-	case errors.Is(err, errListening):
-		refuse(http.StatusConflict, "Another connection listens to this stream")
-		return
 	case errors.Is(err, mcp.ErrEventsPurged):
 		refuse(http.StatusBadRequest, "What came after this event is not kept any more")
 		return
@@ -268,6 +279,33 @@ func (u *Upstream) get(w http.ResponseWriter, r *http.Request, s *session) {
 	st.release(listener)
 }
 
+// claim returns the stream of that id for one client to listen to; nil if there is
+// one already. disclaim must follow. A stream that is over, of which something may
+// have been kept, is there again for as long.
+func (c *streamable) claim(id string) *stream {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.streams[id]
+	if s == nil {
+		s = &stream{id: id, store: c.store, over: true}
+		c.streams[id] = s
+	}
+	if s.claimed {
+		return nil
+	}
+	s.claimed = true
+	return s
+}
+
+func (c *streamable) disclaim(s *stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.claimed = false
+	if s.over {
+		delete(c.streams, s.id)
+	}
+}
+
 // parseEventID parses the id of an event: that of its stream, and its index.
 func parseEventID(text string) (stream string, index int, ok bool) {
 	stream, number, ok := strings.Cut(text, "_")
@@ -275,16 +313,11 @@ func parseEventID(text string) (stream string, index int, ok bool) {
 	return stream, index, ok && err == nil && index >= 0
 }
 
-var errListening = errors.New("inproc: another connection listens to this stream")
-
 // resume has l listen, and sends it what came after the event of that index, or,
 // for -1, all that is left. more reports that there may be more to come.
 func (s *stream) resume(l *listener, last int) (more bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.client != nil {
-		return false, errListening
-	}
 	var missed [][]byte
 	if s.store != nil {
 		if missed, err = s.store.after(s.id, last); err != nil {
@@ -295,14 +328,14 @@ func (s *stream) resume(l *listener, last int) (more bool, err error) {
 	s.next = last + 1
 	// Something has to be sent now: some proxies keep the header back until
 	// then. Clients ignore what begins with a colon.
-	events := []byte(": ok\n\n")
-	for _, data := range missed {
-		if data != nil {
-			events = append(events, s.event("message", s.next, data)...)
+	err = l.write(nil, []byte(": ok\n\n"), len(missed) == 0)
+	for i, data := range missed {
+		if data != nil && err == nil {
+			err = l.write(nil, s.event("message", s.next, data), i == len(missed)-1)
 		}
 		s.next++
 	}
-	return s.calls > 0, l.write(nil, events, true)
+	return s.calls > 0, err
 }
 
 // decode returns the SDK's form of m, of which the gateway has read what it
@@ -383,9 +416,7 @@ func (c *streamable) Write(ctx context.Context, m jsonrpc.Message) error {
 	if to := c.streamOf(ctx, answer); to != nil && !(ping && !to.heard()) {
 		var over bool
 		if reached, over = to.send(data, answer); over {
-			c.mu.Lock()
-			delete(c.streams, to.id)
-			c.mu.Unlock()
+			c.finish(to)
 		}
 	}
 	if request != nil && request.IsCall() && !reached {
@@ -398,6 +429,17 @@ func (c *streamable) Write(ctx context.Context, m jsonrpc.Message) error {
 // session.
 var errNobody = &jsonrpc.Error{Code: envelope.CodeMethodNotFound, Message: "the client does not listen for requests"}
 
+// finish forgets a stream whose calls are all answered, once nobody listens to it
+// any more.
+func (c *streamable) finish(s *stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.over = true
+	if !s.claimed {
+		delete(c.streams, s.id)
+	}
+}
+
 // streamOf returns where a message goes, which may be an answer; nil for
 // nowhere.
 func (c *streamable) streamOf(ctx context.Context, answer *jsonrpc.Response) *stream {
@@ -409,10 +451,14 @@ func (c *streamable) streamOf(ctx context.Context, answer *jsonrpc.Response) *st
 		delete(c.calls, answer.ID)
 		return to
 	}
-	if of, ok := ctx.Value(streamKey{}).(*stream); ok {
-		return c.streams[of.id] // unless all is answered
+	of, ok := ctx.Value(streamKey{}).(*stream)
+	switch {
+	case !ok:
+		return c.streams[""]
+	case c.streams[of.id] == of && !of.over:
+		return of
 	}
-	return c.streams[""]
+	return nil // all is answered
 }
 
 // Close implements mcp.Connection.

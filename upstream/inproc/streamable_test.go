@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,6 +95,102 @@ func TestRequestThatReachesNobodyFails(t *testing.T) {
 			t.Errorf("after %v: %d %s", time.Since(begun), w.Code, w.Body)
 		}
 	})
+}
+
+// A handler of notifications that never ends holds up what comes behind it for a
+// short while only, and neither the session nor its end.
+func TestNotificationsHaveTheirTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var handling, ended atomic.Int32
+		b := &bench{}
+		b.Upstream = inproc.New(inproc.Config{
+			Factory: func(context.Context, inproc.Call) (inproc.Instance, error) {
+				server := mcp.NewServer(&mcp.Implementation{Name: "test"}, &mcp.ServerOptions{
+					RootsListChangedHandler: func(ctx context.Context, _ *mcp.RootsListChangedRequest) {
+						handling.Add(1)
+						defer ended.Add(1)
+						<-ctx.Done() // as who asks a client that does not answer
+					},
+				})
+				gatewaytest.AddTool(server, "hello", func(context.Context, *mcp.CallToolRequest) (string, error) { return "hello", nil })
+				return inproc.Instance{Server: server, Close: func(context.Context) error { b.closes.Add(1); return nil }}, nil
+			},
+			Sessions: inproc.PerSession, Requests: inproc.PerUser, Limits: limits,
+			FactoryTimeout: time.Minute, CallTimeout: 30 * time.Second, MaxBodyBytes: 1 << 20, Refuse: refuse, Refused: refused, Logger: discard,
+		})
+		session := b.open(t)
+		const changed = `{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}`
+		for range 5 {
+			if w := b.ask(t.Context(), "POST", session, gatewaytest.Legacy, changed); w.Code != http.StatusAccepted {
+				t.Fatalf("%d %s", w.Code, w.Body)
+			}
+		}
+		begun := time.Now()
+		if w := b.call(t.Context(), session, "hello"); text(w) != "hello" || time.Since(begun) > 6*time.Second {
+			t.Errorf("a call behind them, after %v: %d %s", time.Since(begun), w.Code, w.Body)
+		}
+		if handling.Load() != 5 || ended.Load() != 0 {
+			t.Errorf("%d are handled, %d have ended", handling.Load(), ended.Load())
+		}
+		time.Sleep(time.Minute)
+		if ended.Load() != 5 {
+			t.Errorf("after their time, %d of 5 have ended", ended.Load())
+		}
+		b.ask(t.Context(), "POST", session, gatewaytest.Legacy, changed)
+		synctest.Wait()
+		begun = time.Now()
+		if w := b.ask(t.Context(), "DELETE", session, gatewaytest.Legacy, ""); w.Code != http.StatusNoContent || time.Since(begun) > 2*time.Second {
+			t.Errorf("DELETE, after %v: %d", time.Since(begun), w.Code)
+		}
+		b.wants(t, "after DELETE", nothing, 1)
+		if ended.Load() != 6 {
+			t.Errorf("the session's end has not ended its handler: %d of 6", ended.Load())
+		}
+		b.end(t)
+	})
+}
+
+// What is kept of a stream is for one client at a time.
+func TestOneClientResumesAStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(nil)
+		defer b.end(t)
+		session := b.open(t)
+		first := b.ask(t.Context(), "POST", session, gatewaytest.Legacy, gatewaytest.CallTool(7, "hello", "{}"))
+		_, id, _ := strings.Cut(first.Body.String(), "id: ")
+		id, _, _ = strings.Cut(id, "\n")
+		last := http.Header{"Last-Event-Id": {id}}
+		// One that does not read, until the test ends.
+		stuck := &blocked{header: http.Header{}, reading: make(chan struct{})}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			b.getTo(asAlice(t.Context(), time.Time{}), stuck, session, last)
+		}()
+		synctest.Wait()
+		if w := b.askWith(asAlice(t.Context(), time.Time{}), "GET", session, gatewaytest.Legacy, "", last); w.Code != http.StatusConflict {
+			t.Errorf("a second client: %d %s", w.Code, w.Body)
+		}
+		close(stuck.reading)
+		<-done
+		if w := b.askWith(asAlice(t.Context(), time.Time{}), "GET", session, gatewaytest.Legacy, "", last); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "hello") {
+			t.Errorf("when the first is gone: %d %s", w.Code, w.Body)
+		}
+	})
+}
+
+// blocked is a client that reads nothing for a while.
+type blocked struct {
+	header  http.Header
+	reading chan struct{}
+}
+
+func (b *blocked) Header() http.Header { return b.header }
+func (b *blocked) WriteHeader(int)     {}
+func (b *blocked) Flush()              {}
+func (b *blocked) Write(data []byte) (int, error) {
+	<-b.reading
+	return len(data), nil
 }
 
 // A server that pings its clients goes on serving those who cannot hear it.

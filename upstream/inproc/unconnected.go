@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -21,15 +22,24 @@ type Unconnected struct {
 	Ask          bool   // clients that can are to open URL for their user
 }
 
-// needing are the methods that a server needs the credential for. All others say
-// what there is.
-var needing = map[string]bool{
-	"tools/call": true, "prompts/get": true, "resources/read": true, "resources/subscribe": true, "completion/complete": true,
+// free are the methods that work without the credential: they open the session,
+// or say what there is.
+var free = map[string]bool{
+	"initialize": true, "ping": true, "server/discover": true, "logging/setLevel": true, "resources/unsubscribe": true,
+	"tools/list": true, "prompts/list": true, "resources/list": true, "resources/templates/list": true,
+}
+
+// needs reports whether a method is one that a server needs the credential for.
+func needs(method string, req mcp.Request) bool {
+	if params, ok := req.GetParams().(*mcp.SubscriptionsListenParams); ok {
+		return params != nil && params.Notifications != nil && len(params.Notifications.ResourceSubscriptions) > 0
+	}
+	return !free[method] && !strings.HasPrefix(method, notifications)
 }
 
 // answer returns what a call gets instead of a result; nil, nil if it may go on.
 func (u *Unconnected) answer(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
-	if u == nil || !needing[method] || mcpauth.CredentialFrom(ctx) != nil {
+	if u == nil || mcpauth.CredentialFrom(ctx) != nil || !needs(method, req) {
 		return nil, nil
 	}
 	message := fmt.Sprintf("No account is connected for %s.", u.ResourceType)

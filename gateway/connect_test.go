@@ -113,6 +113,24 @@ func TestUsersWithoutAnAccount(t *testing.T) {
 	}
 }
 
+// A stream of resources is of the account, too; one of lists is not.
+func TestStreamsOfUsersWithoutAnAccount(t *testing.T) {
+	s := gatewaytest.Start(t, gateway.Config{Factory: func(context.Context, gateway.Call) (gateway.Instance, error) {
+		server := mcp.NewServer(&mcp.Implementation{Name: "mail", Version: "1"}, &mcp.ServerOptions{
+			SubscribeHandler:   func(context.Context, *mcp.SubscribeRequest) error { t.Error("subscribed"); return nil },
+			UnsubscribeHandler: func(context.Context, *mcp.UnsubscribeRequest) error { return nil },
+		})
+		server.AddResource(&mcp.Resource{Name: "inbox", URI: "mail://inbox"}, func(context.Context, *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) {
+			return &mcp.ReadResourceResult{}, nil
+		})
+		return gateway.Instance{Server: server}, nil
+	}, Resolver: &account{}, ResourceType: "mail", NotConnected: gateway.RefuseCalls})
+	listen := modernRequest(s.Token(t, "alice"), "subscriptions/listen", "", `{}`, `{"notifications":{"resourceSubscriptions":["mail://inbox"]}}`)
+	if got := s.Do(t, listen); !strings.Contains(got.Body, `"code":424`) {
+		t.Errorf("%d %s", got.Status, got.Body)
+	}
+}
+
 // What a client is to show has the form that the specification asks for.
 func TestHowUsersAreAskedToConnect(t *testing.T) {
 	s := gatewaytest.Start(t, gateway.Config{Factory: mailServer, Resolver: &account{}, ResourceType: "mail", NotConnected: gateway.AskToConnect, ConnectURL: connectURL})

@@ -209,6 +209,10 @@ func TestParametersInHeadersAreCompared(t *testing.T) {
 		t.Errorf("with a parameter that is in no header: %d %s", got.Status, got.Body)
 	}
 	add(annotated)
+	// Until it is listed again, what stands before us cannot be misled at least.
+	if got := route("us"); got.Status != http.StatusBadRequest || !strings.Contains(got.Body, "-32020") {
+		t.Errorf("changed, not listed again: %d %s", got.Status, got.Body)
+	}
 	ask(modern("1", "tools/list", "", `{}`))
 	compared("when it has changed")
 }

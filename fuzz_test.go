@@ -33,7 +33,8 @@ func FuzzOrigin(f *testing.F) {
 	passed := false
 	handler := check(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { passed = true }))
 	var (
-		hosts   = regexp.MustCompile(`(?i)^(mcp\.example\.com\.?(:443)?|mcp\.internal\.?(:[0-9]*)?)$`)
+		// Under any port: proxies and tunnels have others.
+		hosts   = regexp.MustCompile(`(?i)^mcp\.(example\.com|internal)\.?(:[0-9]*)?$`)
 		origins = regexp.MustCompile(`(?i)^https://(mcp|app)\.example\.com\.?(:443?)?$`)
 	)
 	f.Fuzz(func(t *testing.T, host, origin string) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -323,6 +324,8 @@ func (c *Config) judgeAudience(got *claims) error {
 // details are what of an answer is asked for seldom.
 type details struct {
 	answer             []byte
+	userinfo           bool   // answer is userinfo
+	proof              []byte // of userinfo
 	tokenID, sessionID string
 	issuedAt           date
 }
@@ -331,8 +334,41 @@ type details struct {
 func (d *details) claims(mcpauth.Secret) map[string]json.RawMessage {
 	all := map[string]json.RawMessage{}
 	_ = json.Unmarshal(d.answer, &all) // cannot fail: it has been read
+	if d.userinfo {
+		d.replaceTokenClaims(all)
+	}
 	delete(all, "active")
 	return all
+}
+
+// tokenClaims speak of a token, in introspection (RFC 7662, section 2.2) and in
+// JWT access tokens (RFC 9068). Whether a token may be forwarded, and in whose
+// name, is read from them.
+var tokenClaims = []string{"active", "aud", "azp", "client_id", "cid", "appid", "act", "may_act", "scope", "scp", "exp", "iat", "nbf", "jti", "cnf", "token_type"}
+
+// replaceTokenClaims puts those of the proof in the place of those in a userinfo
+// answer, which are part of a profile that the user may be free to write.
+func (d *details) replaceTokenClaims(all map[string]json.RawMessage) {
+	for name := range all {
+		// In any case of letters: encoding/json takes "AUD" for "aud".
+		if slices.ContainsFunc(tokenClaims, func(claim string) bool { return strings.EqualFold(name, claim) }) {
+			delete(all, name)
+		}
+	}
+	if d.proof == nil {
+		return
+	}
+	var proof map[string]json.RawMessage
+	_ = json.Unmarshal(d.proof, &proof) // cannot fail either
+	for _, name := range tokenClaims {
+		if value, ok := proof[name]; ok {
+			all[name] = value
+		}
+	}
+	if digits, ok := strictjson.String(proof["exp"]); ok {
+		seconds, _ := strconv.ParseInt(string(digits), 10, 64) // cannot fail: it is a date that has been read
+		all["exp"] = strconv.AppendInt(nil, seconds, 10)
+	}
 }
 
 const failed = "Token validation failed: "

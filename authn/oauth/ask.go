@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -34,9 +33,12 @@ type failure struct {
 	// rests says that the server is better left alone for a while: it cannot be
 	// reached, does not let this server in, or says itself that it is too much. What it answers to one token
 	// in a way that is not understood says nothing of others.
-	rests   bool
-	after   time.Duration // which it asks for, or 0
-	counted bool          // towards the pause, whose mu it needs: many may share a failure
+	rests bool
+	// ownQuota says that what has been used up is the quota of the token's user:
+	// anybody can use up theirs, which says nothing of others, nor of the server.
+	ownQuota bool
+	after    time.Duration // which it asks for, or 0
+	counted  bool          // towards the pause, whose mu it needs: many may share a failure
 }
 
 func (f *failure) Error() string { return f.cause.Error() }
@@ -68,6 +70,7 @@ func (p *Provider) validate(ctx context.Context, token string, now instant) (*en
 type answered struct {
 	claims claims
 	answer []byte
+	proof  []byte // what the endpoint of Proof has answered, nil without one
 	entry  *entry // with its times
 }
 
@@ -98,11 +101,10 @@ func (p *Provider) ask(ctx context.Context, at *endpoint, token string, now inst
 		if err != nil {
 			return got, err
 		}
-		answer, err := do(p.server.Written(), r, tokenStatus)
-		if err != nil {
+		if got.proof, err = do(p.server.Written(), r, tokenStatus); err != nil {
 			return got, err
 		}
-		if proof, err = p.read(p.config.Proof.URL, answer, ofProof); err != nil {
+		if proof, err = p.read(p.config.Proof.URL, got.proof, ofProof); err != nil {
 			return got, err
 		}
 	}
@@ -159,17 +161,19 @@ func do(client *outbound.Client, r *http.Request, status func(*outbound.Answer) 
 		odd := errors.Is(err, outbound.ErrRedirect) || errors.Is(err, outbound.ErrTooLarge)
 		return nil, &failure{cause: err, rests: !odd}
 	}
-	switch answer.Status {
-	case http.StatusOK:
+	if answer.Status == http.StatusOK {
 		return bytes.Clone(answer.Body), nil
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout:
-		return nil, &failure{cause: fmt.Errorf("%s answered with status %d", outbound.Shown(r.URL.String()), answer.Status), rests: true,
-			after: retryAfter(answer.Header)}
 	}
 	if err := status(answer); err != nil {
 		return nil, err
 	}
-	return nil, &failure{cause: fmt.Errorf("%s answered with status %d%s", outbound.Shown(r.URL.String()), answer.Status, reason(answer.Body))}
+	f := &failure{cause: fmt.Errorf("%s answered with status %d%s", outbound.Shown(r.URL.String()), answer.Status, reason(answer.Body)),
+		after: min(answer.RetryAfter(), maxPause)}
+	switch answer.Status {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout:
+		f.rests = true
+	}
+	return nil, f
 }
 
 // introspectionStatus says what is to be done where this server is not let in,
@@ -192,6 +196,8 @@ func tokenStatus(a *outbound.Answer) error {
 		return errInactive
 	case a.Status == http.StatusForbidden && (strings.Contains(challenge, "insufficient_scope") || reason(a.Body) == `, "insufficient_scope"`):
 		return refuse(mcpauth.ErrInactive, "the token does not let this server see its user", nil)
+	case a.Status == http.StatusTooManyRequests:
+		return &failure{cause: errQuota, ownQuota: true, after: min(a.RetryAfter(), maxPause)}
 	}
 	return nil
 }
@@ -209,19 +215,8 @@ func reason(body []byte) string {
 	return fmt.Sprintf(", %q", word)
 }
 
+// maxPause bounds what a Retry-After can ask for.
 const maxPause = time.Minute
-
-// retryAfter reads the header of that name (RFC 9110, section 10.2.3).
-func retryAfter(h http.Header) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
-		return min(time.Duration(seconds)*time.Second, maxPause)
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return min(max(time.Until(at), 0), maxPause)
-	}
-	return 0
-}
 
 // admissible makes the entry of a token that has passed.
 func (p *Provider) admissible(got answered, token string) (*entry, error) {
@@ -236,7 +231,7 @@ func (p *Provider) admissible(got answered, token string) (*entry, error) {
 	if len(c.tenant) == 0 && p.config.TenantClaim != "" {
 		return nil, missing(p.config.TenantClaim)
 	}
-	d := &details{answer: got.answer, tokenID: string(c.tokenID), sessionID: string(c.sessionID), issuedAt: c.issuedAt}
+	d := &details{answer: got.answer, userinfo: p.config.Method == Userinfo, proof: got.proof, tokenID: string(c.tokenID), sessionID: string(c.sessionID), issuedAt: c.issuedAt}
 	e.identity, err = mcpauth.NewIdentity(mcpauth.IdentityFields{
 		Issuer:      p.config.Issuer,
 		UserID:      string(c.userID),
@@ -253,7 +248,7 @@ func (p *Provider) admissible(got answered, token string) (*entry, error) {
 		return nil, err
 	}
 	// Scopes and ids are in the answer too, and then once more.
-	e.size = uint32(len(token) + 2*len(got.answer))
+	e.size = uint32(len(token) + 2*len(got.answer) + 2*len(got.proof))
 	return e, nil
 }
 
@@ -298,6 +293,7 @@ func (p *Provider) enter(ctx context.Context, now instant) (leave func(), err er
 
 var (
 	errBusy  = errors.New("too many tokens are being asked about")
+	errQuota = errors.New("the authorization server has been asked too often with this token (status 429)")
 	errPause = errors.New("the authorization server has failed, and is left alone for a while")
 )
 
@@ -347,10 +343,10 @@ func (s *pause) count(f *failure, now instant) {
 		return
 	}
 	f.counted = true
+	// Not before, whatever it asks for: one answer is not to shut everybody out.
 	if s.failures++; s.failures >= failuresToPause {
-		s.until = max(s.until, now.mono+pauseTime)
+		s.until = max(s.until, now.mono+pauseTime, now.mono+f.after)
 	}
-	s.until = max(s.until, now.mono+f.after)
 }
 
 // note takes down what has come of asking about a token: nil and refusals are
@@ -369,6 +365,9 @@ func (p *Provider) note(err error) {
 	}
 	p.failures.Add(1)
 	if f := (*failure)(nil); errors.As(err, &f) {
+		if f.ownQuota {
+			return
+		}
 		s.count(f, p.now())
 	}
 	if s.fails() { // a lasting fault is logged once

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"errors"
 	"hash/maphash"
 	"sync/atomic"
 	"time"
@@ -109,16 +110,19 @@ func (r *refused) get(token string, at *endpoint, now instant) (error, bool) {
 	return known.err, true
 }
 
-func (r *refused) put(token string, err error, at *endpoint, now instant) {
-	r.Set(r.fingerprint(token), refusal{err: err, at: at, until: now.mono + refusalTTL})
+func (r *refused) put(token string, err error, at *endpoint, now instant, lasts time.Duration) {
+	r.Set(r.fingerprint(token), refusal{err: err, at: at, until: now.mono + lasts})
 }
 
-// lasting reports whether a refusal stays right for a while: neither what time
-// mends nor another's failure.
-func lasting(err error) bool {
+// lasting returns for how long a refusal stays right: not at all where time mends
+// it, or where it is another's failure.
+func lasting(err error) time.Duration {
 	switch mcpauth.AsError(err).Code {
 	case mcpauth.ErrInactive, mcpauth.ErrMalformedToken, mcpauth.ErrWrongIssuer, mcpauth.ErrWrongAudience, mcpauth.ErrExpired:
-		return true
+		return refusalTTL
 	}
-	return false
+	if f := (*failure)(nil); errors.As(err, &f) && f.ownQuota {
+		return min(max(f.after, time.Second), refusalTTL)
+	}
+	return 0
 }

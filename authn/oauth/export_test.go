@@ -46,7 +46,7 @@ func (c Config) Judge(answer []byte, wall int64) error {
 	if err := p.config.judge(&got, e, instant{wall: wall}); err != nil {
 		return err
 	}
-	e, err = p.admissible(answered{got, answer, e}, "token")
+	e, err = p.admissible(answered{claims: got, answer: answer, entry: e}, "token")
 	if err != nil {
 		return err
 	}

@@ -275,11 +275,10 @@ func (p *Provider) find(ctx context.Context, token string) (*entry, error) {
 	e, at, err := p.validate(ctx, token, now)
 	p.note(err)
 	if p.accepted != nil {
-		switch {
-		case err == nil:
+		if err == nil {
 			p.accepted.put(e, now)
-		case lasting(err):
-			p.refused.put(token, err, at, p.now())
+		} else if lasts := lasting(err); lasts > 0 {
+			p.refused.put(token, err, at, p.now(), lasts)
 		}
 	}
 	return e, err

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/authn/jwt"
 	"github.com/mcpauth-go/mcpauth/authn/oauth"
 	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
 )
@@ -112,6 +113,30 @@ func TestAServerThatFailsIsLeftAloneForAWhile(t *testing.T) {
 	if text := out.String(); strings.Count(text, "does not validate tokens") != 1 || strings.Count(text, "answers again") != 1 || strings.Contains(text, "canary") {
 		t.Errorf("the log is %s", text)
 	}
+}
+
+// One answer shuts nobody out, whatever it asks for.
+func TestRetryAfterIsHeededOnceTheServerFailsTimeAndAgain(t *testing.T) {
+	a := newAuthority(t, "")
+	p := newProvider(t, a.config())
+	clock := p.Clocked()
+	a.does(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "3600")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	for i := range 7 {
+		if e := refused(t, p, fmt.Sprint("t", i), mcpauth.ErrUnavailable); e.RetryAfter != time.Minute {
+			t.Errorf("try again in %v", e.RetryAfter)
+		}
+	}
+	if a.asked.Load() != 5 {
+		t.Errorf("asked %d times", a.asked.Load())
+	}
+	a.says(good())
+	clock.Pass(time.Minute - 1)
+	refused(t, p, "t", mcpauth.ErrUnavailable)
+	clock.Mono++
+	passes(t, p, "t")
 }
 
 // handler asks about another token while it logs: a log that is slow holds up
@@ -269,6 +294,47 @@ func TestATokenWithoutIDIsRevokedByItsHash(t *testing.T) {
 	}
 	if p.Revocations() != any(l) {
 		t.Error("not its own list")
+	}
+}
+
+func TestTwinsOfARevokedTokenAreRevoked(t *testing.T) {
+	const token = "eyJhbGciOiJFUzI1NiJ9.e30.c2lnbmF0dXJl"
+	for _, test := range []struct{ name, revoked, twin string }{
+		{"another signature", token, "eyJhbGciOiJFUzI1NiJ9.e30.b3RoZXI"},
+		{"spare bits", "eyJhbGciOiJFUzI1NiJ9.e30.b3RoZXI", "eyJhbGciOiJFUzI1NiJ9.e30.b3RoZXJ"},
+		{"padding of a JWT", token, token + "="},
+		{"a dot after a JWT", token, token + "."},
+		{"both", token, token + "..=="},
+		{"no signature", token, "eyJhbGciOiJFUzI1NiJ9.e30."},
+		{"padding of an opaque token", "opaque", "opaque=="},
+		{"less padding", "opaque==", "opaque"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := newAuthority(t, good())
+			l := newList()
+			c := a.config()
+			c.Revocations = l
+			p := newProvider(t, c)
+			passes(t, p, test.revoked)
+			passes(t, p, test.twin)
+			l.set(oauth.TokenID(mcpauth.NewSecret(test.revoked)), true)
+			refused(t, p, test.revoked, mcpauth.ErrRevoked)
+			refused(t, p, test.twin, mcpauth.ErrRevoked)
+			passes(t, p, "eyJhbGciOiJFUzI1NiJ9.e31.c2lnbmF0dXJl")
+			passes(t, p, "opaque.other")
+		})
+	}
+}
+
+// One tool names the tokens of both kinds of providers.
+func TestTheHashOfAJWTIsThatOfItsSigningInput(t *testing.T) {
+	const token = "eyJhbGciOiJFUzI1NiJ9.e30.c2lnbmF0dXJl"
+	_, want, err := jwt.TokenID(token, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := oauth.TokenID(mcpauth.NewSecret(token)); got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
@@ -43,9 +44,16 @@ func (c Config) Lifetime(issuer string) (longest time.Duration, known bool) {
 //
 //	"sha256:" + hex(SHA-256(token))
 //
-// in lower case.
+// in lower case. Of a token with the three parts of a JWT, only the signing input
+// is hashed, which is everything before the last dot: of the signature there can
+// be twins, such as the (r, n-s) of ECDSA. Nor does "=" or "." at the end of a
+// token make another of it, since there are servers that pass over them.
 func TokenID(token mcpauth.Secret) string {
-	sum := sha256.Sum256([]byte(token.Reveal()))
+	text := strings.TrimRight(token.Reveal(), "=.")
+	if strings.Count(text, ".") == 2 {
+		text = text[:strings.LastIndexByte(text, '.')]
+	}
+	sum := sha256.Sum256([]byte(text))
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 

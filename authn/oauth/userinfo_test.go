@@ -1,6 +1,7 @@
 package oauth_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -125,6 +126,84 @@ func TestUserinfoProvesNoAudience(t *testing.T) {
 			if e := refused(t, p, "canary-token", test.code); strings.Contains(e.Error()+fmt.Sprint(e.Cause), "canary") {
 				t.Errorf("it says %v, %v", e, e.Cause)
 			}
+		})
+	}
+}
+
+// The members of userinfo may be of the user's choice, and other packages decide
+// by those of a token whether to forward it and in whose name.
+func TestUserinfoSaysNothingOfTheToken(t *testing.T) {
+	const forged = `{"sub":"alice","email":"a@example.com","aud":"https://platform.example","AUD":"https://platform.example","azp":"x","client_id":"x","cid":"x",
+		"appid":"x","act":{"sub":"boss"},"may_act":{"sub":"boss"},"scope":"admin","scp":["admin"],"exp":99999999999,"iat":1,"nbf":1,"jti":"x","cnf":{},"active":true,"token_type":"x"}`
+	end := fmt.Sprint(time.Now().Add(time.Hour).Unix())
+	for _, test := range []struct{ name, proof, want string }{
+		{"without a proof", "", `{"email":"a@example.com","sub":"alice"}`},
+		{"with one", `{"aud":["ours","theirs"],"azp":"client","exp":"0` + end + `","scope":"openid","email":"proof@example.com","jti":"t1"}`,
+			`{"aud":["ours","theirs"],"azp":"client","email":"a@example.com","exp":` + end + `,"jti":"t1","scope":"openid","sub":"alice"}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newSite(t)
+			s.userinfo, s.proof = says(200, forged), says(200, test.proof)
+			c := s.config()
+			if test.proof == "" {
+				c.Audience, c.Proof, c.AcceptAnyClient = nil, oauth.Proof{}, true
+			}
+			id := passes(t, newProvider(t, c), "canary-token")
+			got := map[string]json.RawMessage{}
+			for _, name := range []string{"sub", "email", "aud", "AUD", "azp", "client_id", "cid", "appid", "act", "may_act", "scope", "scp", "exp", "iat", "nbf", "jti", "cnf", "active", "token_type"} {
+				var value json.RawMessage
+				if ok, err := id.Claim(name, &value); err != nil {
+					t.Error(err)
+				} else if ok {
+					got[name] = value
+				}
+			}
+			if text, err := json.Marshal(got); err != nil || string(text) != test.want {
+				t.Errorf("%s, %v\nwant %s", text, err, test.want)
+			}
+		})
+	}
+}
+
+// Anybody can use up their own quota.
+func TestAUsersQuotaAtUserinfoIsTheirs(t *testing.T) {
+	for _, at := range []string{"/me", "/tokeninfo"} {
+		t.Run(at, func(t *testing.T) {
+			var asked atomic.Int64 // with mallory's token
+			var replenished atomic.Bool
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				token := r.Header.Get("Authorization") + r.PostFormValue("access_token")
+				if strings.Contains(token, "mallory") && r.URL.Path == at {
+					asked.Add(1)
+					if !replenished.Load() {
+						w.Header().Set("Retry-After", "3600")
+						w.WriteHeader(http.StatusTooManyRequests)
+						return
+					}
+				}
+				fmt.Fprint(w, `{"aud":"ours","sub":"alice"}`)
+			}))
+			defer s.Close()
+			var out log
+			p := newProvider(t, oauth.Config{Issuer: s.URL, Method: oauth.Userinfo, Endpoint: s.URL + "/me", Audience: []string{"ours"},
+				Proof: oauth.Proof{URL: s.URL + "/tokeninfo"}, Logger: out.logger()})
+			clock := p.Clocked()
+			for i := range 10 {
+				for range 2 {
+					if e := refused(t, p, fmt.Sprint("mallorys-", i), mcpauth.ErrUnavailable); e.RetryAfter != time.Minute {
+						t.Errorf("try again in %v", e.RetryAfter)
+					}
+				}
+			}
+			passes(t, p, "alices")
+			if asked.Load() != 10 || strings.Contains(out.String(), "mallory") || strings.Contains(out.String(), "does not validate") {
+				t.Errorf("asked %d times; the log is %s", asked.Load(), out.String())
+			}
+			replenished.Store(true)
+			clock.Pass(10*time.Second - 1)
+			refused(t, p, "mallorys-0", mcpauth.ErrUnavailable)
+			clock.Mono++
+			passes(t, p, "mallorys-0")
 		})
 	}
 }

@@ -18,7 +18,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/authn/jwt"
+	"github.com/mcpauth-go/mcpauth/authn/oauth"
+	"github.com/mcpauth-go/mcpauth/internal/clientauth"
 	"github.com/mcpauth-go/mcpauth/revoke"
 )
 
@@ -169,10 +172,11 @@ type revoking struct {
 
 type revokeToken struct {
 	running
-	Issuer  string `help:"The issuer, exactly as in its tokens. Default, with --read: the token's."`
+	Issuer  string `help:"The issuer, exactly as in its tokens. Default, with --read of a JWT and without --opaque: the token's."`
 	ID      string `name:"id" xor:"token" required:"" help:"The token's id: its \"jti\", or what else names the tokens of this issuer."`
 	Read    string `xor:"token" required:"" placeholder:"FILE" help:"A file with the token itself, or - for standard input. It is not sent anywhere."`
-	IDClaim string `name:"id-claim" default:"jti" help:"With --read: the claim that names the issuer's tokens (${default})."`
+	Opaque  bool   `help:"With --read: the server validates this issuer's tokens by asking the issuer, so that it knows them by their hash, JWTs too. It needs --issuer. Tokens that introspection gives a \"jti\" are revoked by --id. What is not a JWT is opaque without this flag."`
+	IDClaim string `name:"id-claim" default:"jti" help:"With --read of a JWT, without --opaque: the claim that names the issuer's tokens (${default})."`
 	Reason  string `help:"Why, for the log and the list."`
 }
 
@@ -184,11 +188,22 @@ func (c revokeToken) Run(ctx context.Context, std streams) error {
 			return usageError{fmt.Errorf("--read: %w", err)}
 		}
 		// Nobody has verified it: an invented one is revoked in vain.
-		named, id, err := jwt.TokenID(token, c.IDClaim)
-		if err != nil {
-			return usageError{fmt.Errorf("--read: %w", err)}
+		switch opaque := c.Opaque || strings.Count(token, ".") != 2; {
+		case !clientauth.IsToken(token):
+			return usageError{errors.New("--read: no bearer token, which is one word of letters, digits and -._~+/=")}
+		case opaque && c.Issuer == "":
+			return usageError{errors.New("--issuer is missing: an opaque token names none")}
+		case opaque:
+			r.TokenID = oauth.TokenID(mcpauth.NewSecret(token))
+		default:
+			named, id, err := jwt.TokenID(token, c.IDClaim)
+			if err != nil {
+				return usageError{fmt.Errorf("--read: %w", err)}
+			}
+			r.Issuer, r.TokenID = cmp.Or(r.Issuer, named), id
 		}
-		r.Issuer, r.TokenID = cmp.Or(r.Issuer, named), id
+	} else if c.Opaque {
+		return usageError{errors.New("--opaque is for --read")}
 	}
 	if r.Issuer == "" {
 		return usageError{errors.New("--issuer is missing")}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/admin"
 	"github.com/mcpauth-go/mcpauth/authn/jwt"
+	"github.com/mcpauth-go/mcpauth/authn/oauth"
 	"github.com/mcpauth-go/mcpauth/gateway"
 	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
 	"github.com/mcpauth-go/mcpauth/internal/mint"
@@ -165,6 +167,9 @@ func TestRevokeOnARunningServer(t *testing.T) {
 		{"no time", []string{"user", "--issuer", issuer, "--user", "a", "--before", "yesterday"}, exitUsage, "--before"},
 		{"no token in the file", []string{"token", "--read", s.socket + ".missing"}, exitUsage, "--read: open"},
 		{"no token at all", []string{"token", "--issuer", issuer}, exitUsage, "--id"},
+		{"an empty file", []string{"token", "--read", "-"}, exitUsage, "--read: no bearer token"},
+		{"an id that is not to be read", []string{"token", "--issuer", issuer, "--id", "x", "--opaque"}, exitUsage, "--opaque is for --read"},
+		{"a JWT that is opaque, without an issuer", []string{"token", "--read", file, "--opaque"}, exitUsage, "--issuer is missing: an opaque token names none"},
 		{"an id without an issuer", []string{"token", "--id", "x"}, exitUsage, "--issuer is missing"},
 		{"a user of no issuer", []string{"list", "--user", "a"}, exitUsage, "issuer"},
 		{"a token file for a socket", []string{"list", "--token-file", file}, exitUsage, "--token-file is for --url"},
@@ -173,6 +178,70 @@ func TestRevokeOnARunningServer(t *testing.T) {
 			code, out, errs := cli("", append([]string{"revoke"}, with(test.args, "--socket", s.socket)...)...)
 			if code != test.code || out != "" || !strings.Contains(errs, test.says) || strings.Contains(errs, plain) {
 				t.Errorf("exit %d, %q, %q", code, out, errs)
+			}
+		})
+	}
+}
+
+// A server that asks the issuer knows a token by a "jti" in the issuer's answer
+// only, never by one in the token.
+func TestRevokeWhatTheIssuerIsAskedAbout(t *testing.T) {
+	dir := t.TempDir()
+	administrationToken := write(t, dir, "token", []byte("administration-token"))
+	list, err := revoke.Open(revoke.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer list.Close()
+	server, err := admin.New(admin.Config{Addr: "127.0.0.1:0", TokenFile: administrationToken, Handler: list.Handler(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer server.Shutdown(t.Context())
+	asked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"sub":"alice"}`) }))
+	defer asked.Close()
+	provider, err := oauth.New(oauth.Config{Issuer: asked.URL, Method: oauth.Userinfo, Endpoint: asked.URL, AcceptAnyClient: true, Revocations: list,
+		Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer provider.Close()
+	signer, err := mint.NewSigner("", []byte(secret), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign := func(claims map[string]any) string {
+		token, err := signer.Sign(claims)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	for _, test := range []struct {
+		name  string
+		token string
+		args  []string
+	}{
+		{"an opaque token", "opaque-1", []string{"--issuer", asked.URL}},
+		{"an opaque token, said to be one", "opaque-2==", []string{"--issuer", asked.URL, "--opaque"}},
+		{"an encrypted JWT", "a.b.c.d.e", []string{"--issuer", asked.URL}},
+		{"a JWT without an id", sign(map[string]any{"iss": asked.URL, "n": 1}), nil},
+		{"a JWT with an id that the issuer does not repeat", sign(map[string]any{"iss": asked.URL, "jti": "1"}), []string{"--issuer", asked.URL, "--opaque"}},
+		{"three parts that are no JWT", "v1.local.x", []string{"--issuer", asked.URL, "--opaque"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if _, err := provider.Verify(t.Context(), test.token); err != nil {
+				t.Fatal(err)
+			}
+			args := with([]string{"revoke", "token", "--read", "-", "--url", "http://" + server.Addr().String(), "--token-file", administrationToken}, test.args...)
+			if code, out, errs := cli(test.token+"\n", args...); code != exitOK || errs != "" || !strings.HasPrefix(out, `revoked: token "sha256:`) {
+				t.Errorf("exit %d, %q, %q", code, out, errs)
+			}
+			if _, err := provider.Verify(t.Context(), test.token); err == nil || mcpauth.AsError(err).Code != mcpauth.ErrRevoked {
+				t.Errorf("after: %v", err)
 			}
 		})
 	}

@@ -132,10 +132,36 @@ type near struct {
 	resource string
 }
 
-// cache is both levels.
+// maxFailures bounds how many failures are remembered.
+const maxFailures = 4096
+
+// failure is what is remembered of a fetch that has failed.
+type failure struct {
+	issuer, userID, resource string
+	err                      error
+	until                    time.Duration // it is answered with
+	again                    time.Duration // the source wants to be asked
+}
+
+// failure returns what a request is answered with whose fetch has just failed, or
+// nil.
+func (k *cache) failure(of key, now instant) error {
+	f, ok := k.failures.GetIfPresent(of)
+	if !ok || now.mono >= f.until {
+		return nil
+	}
+	e := answer(f.err)
+	if e.Code == mcpauth.ErrUnavailable {
+		e.RetryAfter = f.again - now.mono
+	}
+	return e
+}
+
+// cache is both levels, and what has failed.
 type cache struct {
 	links     *otter.Cache[near, *link]
 	entries   *otter.Cache[key, *entry]
+	failures  *otter.Cache[key, *failure]
 	evictions atomic.Uint64
 }
 
@@ -176,10 +202,15 @@ func newCache(c Config, now func() instant) *cache {
 			}
 		},
 	})
+	k.failures = otter.Must(&otter.Options[key, *failure]{
+		MaximumSize:      maxFailures,
+		ExpiryCalculator: otter.ExpiryWriting[key, *failure](rememberedAtMost),
+	})
 	return k
 }
 
 func (k *cache) clear() {
+	k.failures.InvalidateAll()
 	k.links.InvalidateAll()
 	k.entries.InvalidateAll()
 }
@@ -187,6 +218,7 @@ func (k *cache) clear() {
 func (k *cache) stop() {
 	k.links.StopAllGoroutines()
 	k.entries.StopAllGoroutines()
+	k.failures.StopAllGoroutines()
 }
 
 // dropping takes e out of the cache, unless another has taken its place, and

@@ -18,3 +18,15 @@ func (r *Resolver) Settled() Stats {
 	r.cache.links.CleanUp()
 	return r.Stats()
 }
+
+// Remembered returns how many failures are remembered, and how many questions that
+// a source has failed at.
+func (r *Resolver) Remembered() (failures, troubled int) {
+	r.cache.failures.CleanUp()
+	for _, g := range r.guards {
+		g.mu.Lock()
+		troubled += len(g.troubled)
+		g.mu.Unlock()
+	}
+	return r.cache.failures.EstimatedSize(), troubled
+}

@@ -125,6 +125,7 @@ func TestASourceThatDoesNotComeBackIsAskedAgain(t *testing.T) {
 				refused(t, r, user(t, "alice"), mcpauth.ErrUnavailable) // one finds out
 				s.gives(token("fine"), nil)
 				time.Sleep(11 * time.Second)
+				gets(t, r, user(t, "bob"), "fine")
 				gets(t, r, user(t, "alice"), "fine")
 			})
 		})

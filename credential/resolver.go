@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,11 @@ const (
 	// forcedEvery is the least time between two fetches of one credential that
 	// rejections lead to: a tool must not be able to hammer the platform.
 	forcedEvery = 10 * time.Second
+	// A transient failure is remembered until the source wants to be asked again,
+	// but for rememberedAtMost, or else for remembered: a client that asks again
+	// at once does not have the source asked.
+	remembered       = 2 * time.Second
+	rememberedAtMost = 30 * time.Second
 	// sweepEvery is how often the list of revocations is looked at without a
 	// request, after Start.
 	sweepEvery = time.Second
@@ -42,8 +48,10 @@ type Resolver struct {
 	// must leave nothing behind.
 	mu      sync.Mutex
 	flights map[key]*flight
-	started bool
 	closed  atomic.Bool
+
+	lifecycle sync.Mutex // of Start and Close, which calls the sources' own
+	started   bool
 
 	ctx     context.Context // of everything in the background
 	stop    context.CancelFunc
@@ -97,7 +105,7 @@ func (r *Resolver) guarded(s Source) Source {
 			return g
 		}
 	}
-	g := newGuard(s, r.config.Logger)
+	g := newGuard(s, r.config.Logger, &r.working)
 	r.guards = append(r.guards, g)
 	return g
 }
@@ -123,7 +131,8 @@ func (r *Resolver) Revocations() any {
 }
 
 // Resolve returns the user's credential for resources of this type, or nil if
-// they have none. It waits only where nothing is cached, Config.Timeout at most.
+// they have none. It waits only where nothing is cached, Config.Timeout at most, and
+// a second more for a Source that does not heed it.
 // The error is a *mcpauth.Error: ErrUnavailable if there is no telling now,
 // ErrRevoked or ErrExpired if the token is no longer good, or what the source
 // refused with.
@@ -193,6 +202,9 @@ func (r *Resolver) look(ctx context.Context, id *mcpauth.Identity, resourceType 
 		return h.credential, nil
 	}
 	r.misses.Add(1)
+	if failure := r.cache.failure(k, now); failure != nil {
+		return nil, failure
+	}
 	f, err := r.fly(ctx, k, id, resourceType)
 	if err != nil {
 		return nil, err
@@ -295,14 +307,16 @@ func (r *Resolver) askAhead(ctx context.Context, k key, h *held, id *mcpauth.Ide
 	}
 }
 
+var errEnded = errors.New("the fetch has been ended")
+
 func (r *Resolver) fetch(ctx context.Context, f *flight) {
-	defer close(f.done)
-	began, epoch := r.now(), r.epoch()
+	f.err = errEnded                         // unless it comes to its end
+	defer r.land(ctx, f, r.now(), r.epoch()) // as of before asking
 	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
 	defer cancel()
 	defer context.AfterFunc(r.ctx, cancel)()
 	r.fetches.Add(1)
-	found, err := r.ask(ctx, f)
+	found, err := r.source.Fetch(ctx, f.id, f.resource)
 	if err == nil {
 		err = check(found, r.now().wall)
 	}
@@ -314,41 +328,61 @@ func (r *Resolver) fetch(ctx context.Context, f *flight) {
 		found = r.reporting(found, f.key)
 	}
 	f.credential, f.err = found, err
+}
 
+// land ends a flight, however it came to its end.
+func (r *Resolver) land(ctx context.Context, f *flight, began instant, epoch uint32) {
+	defer close(f.done)
+	if r.keep(f, began, epoch) {
+		r.config.Logger.LogAttrs(ctx, slog.LevelDebug, "credential not fetched anew, the last good one stays",
+			slog.String("resource_type", f.resource), slog.Any("error", f.err))
+	}
+}
+
+// keep puts away what a flight has brought. stays says that it has brought nothing,
+// and there is what the one before has brought.
+func (r *Resolver) keep(f *flight, began instant, epoch uint32) (stays bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.flights[f.key] == f {
 		delete(r.flights, f.key)
 	}
 	if r.closed.Load() || f.overtaken || !r.inEpoch(epoch) && r.revoked(f.id) {
-		return
+		return false
 	}
 	before, _ := r.kept(f.key)
+	pause := r.remember(f)
 	switch {
-	case err == nil:
-		h := r.config.hold(f.id, f.resource, found, began)
+	case f.err == nil:
+		h := r.config.hold(f.id, f.resource, f.credential, began)
 		h.follow(before, began)
 		e := &entry{key: f.key}
 		e.held.Store(h)
 		r.cache.entries.Set(f.key, e)
-	case final(err):
+	case final(f.err):
 		r.cache.entries.Invalidate(f.key)
 	case before != nil:
 		before.failing.Store(true)
-		before.ahead.Store(int64(r.now().mono + againAfter + rand.N(againAfter/5)))
-		r.config.Logger.LogAttrs(ctx, slog.LevelDebug, "credential not fetched anew, the last good one stays",
-			slog.String("resource_type", f.resource), slog.Any("error", err))
+		before.ahead.Store(int64(r.now().mono + max(againAfter, pause) + rand.N(againAfter/5)))
+		return true
 	}
+	return false
 }
 
-// ask asks the source, whose panics are its failures.
-func (r *Resolver) ask(ctx context.Context, f *flight) (c *mcpauth.Credential, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			c, err = nil, fmt.Errorf("the source panicked: %v", p)
-		}
-	}()
-	return r.source.Fetch(ctx, f.id, f.resource)
+// remember keeps a transient failure, and returns for how long. That nobody has been
+// asked is none: whether somebody would be, the guard says for each request.
+func (r *Resolver) remember(f *flight) time.Duration {
+	wait, is := after(f.err)
+	if !is || errors.Is(f.err, errOpen) || final(f.err) {
+		r.cache.failures.Invalidate(f.key)
+		return 0
+	}
+	wait = cmp.Or(wait, remembered)
+	pause, now := min(wait, rememberedAtMost), r.now().mono
+	r.cache.failures.Set(f.key, &failure{
+		issuer: f.id.Issuer(), userID: f.id.UserID(), resource: f.resource, err: f.err, until: now + pause, again: now + wait,
+	})
+	return pause
 }
 
 // follow takes over what rejections of the credential before have led to.
@@ -377,6 +411,7 @@ func (r *Resolver) reporting(c *mcpauth.Credential, k key) *mcpauth.Credential {
 // rejected has the next request ask for another credential, unless there is one
 // already, or this one has been asked about before.
 func (r *Resolver) rejected(c *mcpauth.Credential, k key) {
+	r.cache.failures.Invalidate(k)
 	h, _ := r.kept(k)
 	if h == nil || !h.credential.Equal(c) || h.forced.Swap(true) {
 		return
@@ -406,6 +441,11 @@ func (r *Resolver) Invalidate(issuer, userID, resourceType string) int {
 			delete(r.flights, k)
 		}
 	}
+	for k, f := range r.cache.failures.All() {
+		if f.issuer == issuer && f.userID == userID && (resourceType == "" || f.resource == resourceType) {
+			r.cache.failures.Invalidate(k)
+		}
+	}
 	r.mu.Unlock()
 	return r.forget(func(h *held) bool { return of(h.id, h.resource) })
 }
@@ -426,8 +466,8 @@ func (r *Resolver) forget(what func(*held) bool) int {
 // returns at once; ctx bounds nothing after that. It is an error to start twice
 // or after Close. A Resolver answers without it, too.
 func (r *Resolver) Start(ctx context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.lifecycle.Lock()
+	defer r.lifecycle.Unlock()
 	if r.started || r.closed.Load() {
 		return errors.New("credential: the resolver has been started or closed before")
 	}
@@ -441,7 +481,11 @@ func (r *Resolver) Start(ctx context.Context) error {
 	}
 	if r.config.Revocations != nil {
 		seen := r.config.Revocations.Epoch()
-		r.working.Go(func() { r.sweep(seen) })
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if !r.closed.Load() {
+			r.working.Go(func() { r.sweep(seen) })
+		}
 	}
 	return nil
 }
@@ -471,23 +515,43 @@ func (r *Resolver) sweep(seen uint32) {
 }
 
 // Close ends what goes on, closes the sources and forgets everything. From then
-// on, Resolve is refused with ErrUnavailable. Closing again does nothing.
+// on, Resolve is refused with ErrUnavailable. Closing again does nothing. The error
+// joins those of the sources, and says if a call of one has not ended in its time.
 func (r *Resolver) Close() error {
 	r.mu.Lock()
-	if r.closed.Swap(true) {
-		r.mu.Unlock()
+	closed := r.closed.Swap(true)
+	r.mu.Unlock()
+	if closed {
 		return nil
 	}
-	r.mu.Unlock()
 	r.stop()
-	r.working.Wait()
+	r.lifecycle.Lock()
+	defer r.lifecycle.Unlock()
+	errs := []error{r.wait()}
 	r.cache.clear()
 	r.cache.stop()
-	var errs []error
 	for _, g := range r.guards {
 		if c, ok := g.source.(io.Closer); ok {
 			errs = append(errs, c.Close())
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// wait waits for what goes on, which has been told to stop. There is no ending a
+// Source that does not heed its context.
+func (r *Resolver) wait() error {
+	ended := make(chan struct{})
+	go func() {
+		r.working.Wait()
+		close(ended)
+	}()
+	late := time.NewTimer(r.config.Timeout + grace)
+	defer late.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-late.C:
+		return errors.New("credential: a call of a source goes on")
+	}
 }

@@ -709,6 +709,7 @@ func TestASourceThatFailsIsLeftAlone(t *testing.T) {
 		}
 		s.becomes(nil)
 		time.Sleep(10*time.Second + time.Millisecond)
+		gets(t, r, user(t, "dave"), "credential-of-dave-for-github")
 		gets(t, r, user(t, "carol"), "credential-of-carol-for-github")
 		if r.Stats().Open != 0 {
 			t.Error("still open")

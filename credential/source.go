@@ -17,7 +17,8 @@ import (
 // became of the question:
 //
 //   - Transient: the source cannot answer now. The same question is asked again
-//     soon, so only for one that may be asked twice.
+//     soon, so only for one that may be asked twice. RateLimited is the same where
+//     it is this user who has asked too often.
 //   - Refused: this user is not to have the credential. One that is cached ends.
 //   - a *mcpauth.Error of another code than ErrUnavailable and ErrRateLimited:
 //     the same, and the client is told what it says.
@@ -68,7 +69,14 @@ func (b byResource) Fetch(ctx context.Context, id *mcpauth.Identity, resourceTyp
 // overloaded server. after is when the source wants to be asked again, or 0 if it
 // does not say.
 func Transient(err error, after time.Duration) error {
-	return &transient{err, min(max(after, 0), maxAfter)}
+	return &transient{err, min(max(after, 0), maxAfter), false}
+}
+
+// RateLimited is Transient for a source that does answer, but not this user so
+// often: status 429. However many users that befalls, the source is not left alone
+// for it.
+func RateLimited(err error, after time.Duration) error {
+	return &transient{err, min(max(after, 0), maxAfter), true}
 }
 
 // maxAfter bounds how long another server can send our clients away.
@@ -76,7 +84,8 @@ const maxAfter = 5 * time.Minute
 
 type transient struct {
 	error
-	after time.Duration
+	after   time.Duration
+	limited bool
 }
 
 func (t *transient) Unwrap() error { return t.error }
@@ -104,6 +113,12 @@ func after(err error) (wait time.Duration, is bool) {
 		return t.after, true
 	}
 	return 0, false
+}
+
+// limited reports whether err is a limit that the user has come to.
+func limited(err error) bool {
+	t := (*transient)(nil)
+	return errors.As(err, &t) && t.limited
 }
 
 // maxToken bounds a credential. It travels in a header.

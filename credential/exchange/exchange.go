@@ -89,6 +89,8 @@ func (s *Source) Fetch(ctx context.Context, id *mcpauth.Identity, resourceType s
 	}
 	got, code, err := parse(answer.Body, target.RequestedTokenType)
 	switch {
+	case answer.Status == http.StatusTooManyRequests:
+		return nil, credential.RateLimited(fmt.Errorf("exchange: %s: answered with status %d", outbound.Shown(endpoint), answer.Status), answer.RetryAfter())
 	case busy(answer.Status):
 		return nil, credential.Transient(fmt.Errorf("exchange: %s: answered with status %d", outbound.Shown(endpoint), answer.Status), answer.RetryAfter())
 	case err == nil && code != "":

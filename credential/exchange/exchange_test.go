@@ -558,3 +558,26 @@ func TestRetryAfter(t *testing.T) {
 		}
 	}
 }
+
+// The server's limit of some users must not become an outage for all.
+func TestOnlyALimitOfUsersLeavesTheServerInUse(t *testing.T) {
+	for status, want := range map[int]int{429: 0, 503: 1} {
+		endpoint := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "10") // later than anybody waits
+			w.WriteHeader(status)
+		})
+		r, err := credential.New(credential.Config{Source: newSource(t, config(endpoint)), Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		for i := range 5 {
+			if c, err := r.Resolve(t.Context(), user(t, mcpauth.IdentityFields{UserID: fmt.Sprint("user-", i)}), "notes"); err == nil {
+				t.Errorf("%d: %v", status, c)
+			}
+		}
+		if got := r.Stats().Open; got != want {
+			t.Errorf("%d: %d open, want %d", status, got, want)
+		}
+	}
+}

@@ -100,7 +100,8 @@ func (e *Error) Unwrap() error { return e.Cause }
 //	200                      the credential
 //	404                      nil: not connected
 //	401, 403                 credential.Refused
-//	408, 429, 5xx, no answer credential.Transient, by Retry-After
+//	429                      credential.RateLimited, by Retry-After
+//	408, 5xx, no answer      credential.Transient, by Retry-After
 //	anything else            an *Error, which all of these are too
 //
 // A token that is not for the platform is not sent: that is ErrForbidden, since no
@@ -133,7 +134,9 @@ func (s *Source) Fetch(ctx context.Context, id *mcpauth.Identity, resourceType s
 		return nil, nil
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		return nil, credential.Refused(&Error{Status: code})
-	case code == http.StatusRequestTimeout, code == http.StatusTooManyRequests, code >= 500:
+	case code == http.StatusTooManyRequests:
+		return nil, credential.RateLimited(&Error{Status: code}, answer.RetryAfter())
+	case code == http.StatusRequestTimeout, code >= 500:
 		return nil, credential.Transient(&Error{Status: code}, answer.RetryAfter())
 	default:
 		return nil, &Error{Status: code}

@@ -389,6 +389,7 @@ func TestSeedCOtherAnswersAreTypedErrors(t *testing.T) {
 				t.Errorf("%d kept", got)
 			}
 			s.has(nil)
+			r.Invalidate(alice.Issuer(), alice.UserID(), "") // a failure is remembered for a moment
 			if c, err := r.Resolve(t.Context(), alice, "github"); err != nil || c.Token.Reveal() != "good" {
 				t.Errorf("afterwards: %v, %v", c, err)
 			}
@@ -701,5 +702,29 @@ func TestFaultsOfAConfiguration(t *testing.T) {
 func TestAnAnswerPrintsNoCredential(t *testing.T) {
 	if text := platform.Printed([]byte(`{"access_token":"canary"}`)); strings.Contains(text, "canary") {
 		t.Error(text)
+	}
+}
+
+// The platform's limit of some users must not become an outage for all.
+func TestOnlyALimitOfUsersLeavesThePlatformInUse(t *testing.T) {
+	for status, want := range map[int]int{429: 0, 503: 1} {
+		s := newSite(t)
+		s.has(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "10") // later than anybody waits
+			w.WriteHeader(status)
+		})
+		r, err := credential.New(credential.Config{Source: source(t, platform.Config{BaseURL: s.URL, Audience: audience}), Logger: quiet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		for i := range 5 {
+			if c, err := r.Resolve(t.Context(), identity(t, fmt.Sprint("user-", i), ""), "github"); err == nil {
+				t.Errorf("%d: %v", status, c)
+			}
+		}
+		if got := r.Stats().Open; got != want {
+			t.Errorf("%d: %d open, want %d", status, got, want)
+		}
 	}
 }

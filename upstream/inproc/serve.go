@@ -109,7 +109,8 @@ func (u *Upstream) onBehalfOf(principal string) mcp.Middleware {
 			if result == nil && err == nil {
 				result, err = u.call(ctx, next, method, req)
 			}
-			if reason := failure(result, err); reason != "" && u.config.Failed != nil {
+			// A notification has been answered before.
+			if reason := failure(result, err); reason != "" && u.config.Failed != nil && !strings.HasPrefix(method, notifications) {
 				u.config.Failed(ctx, reason)
 			}
 			if err != nil {

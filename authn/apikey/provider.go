@@ -272,12 +272,15 @@ func (p *Provider) Authenticate(ctx context.Context, r *mcpauth.Request) (*mcpau
 	if err != nil {
 		return nil, err
 	}
-	if !wellFormed(key, p.config.Prefix) {
+	if len(key) != len(p.config.Prefix)+randomChars {
 		return nil, p.errForm
 	}
 	hash := HashOf(key)
-	now := time.Now()
 	e, seen := p.accepted.GetIfPresent(hash)
+	if !seen && !wellFormed(key, p.config.Prefix) { // what has been accepted is
+		return nil, p.errForm
+	}
+	now := time.Now()
 	if !seen || !now.Before(e.until) {
 		if e, err = p.find(ctx, r, hash, seen); err != nil {
 			return nil, err

@@ -189,14 +189,14 @@ func (c keyStore) show(std streams, secret mcpauth.Secret, k *apikey.Key, more s
 
 type apikeyCreate struct {
 	keyStore
-	User      string        `required:"" help:"The owner's id."`
-	Tenant    string        `help:"The owner's tenant, where ids are unique within a tenant only."`
-	Name      string        `help:"What the key is for, for the list."`
-	Scope     []string      `sep:" " placeholder:"SCOPE" help:"Scope that the key grants, or several in quotes. May be repeated."`
-	ExpiresIn time.Duration `xor:"end" placeholder:"DURATION" help:"How long the key lives, such as 2160h. Default: it has no end."`
-	Expires   time.Time     `xor:"end" placeholder:"TIME" help:"When the key ends, such as 2027-01-01T00:00:00Z."`
-	Rate      string        `placeholder:"N/DURATION" help:"Requests that it is good for in a time, such as 100/1m. Default: as many as its owner may."`
-	Prefix    string        `default:"sk_" help:"How the key begins (${default}), as the server has it."`
+	User      string         `required:"" help:"The owner's id."`
+	Tenant    string         `help:"The owner's tenant, where ids are unique within a tenant only."`
+	Name      string         `help:"What the key is for, for the list."`
+	Scope     []string       `sep:" " placeholder:"SCOPE" help:"Scope that the key grants, or several in quotes. May be repeated."`
+	ExpiresIn *time.Duration `xor:"end" placeholder:"DURATION" help:"How long the key lives, such as 2160h. Default: it has no end."`
+	Expires   time.Time      `xor:"end" placeholder:"TIME" help:"When the key ends, such as 2027-01-01T00:00:00Z."`
+	Rate      string         `placeholder:"N/DURATION" help:"Requests that it is good for in a time, such as 100/1m. Default: as many as its owner may."`
+	Prefix    string         `default:"sk_" help:"How the key begins (${default}), as the server has it."`
 }
 
 func (c apikeyCreate) Run(ctx context.Context, std streams) error {
@@ -205,11 +205,13 @@ func (c apikeyCreate) Run(ctx context.Context, std streams) error {
 		return usageError{err}
 	}
 	spec := apikey.Spec{UserID: c.User, Tenant: c.Tenant, Name: c.Name, Scopes: c.Scope, Expires: c.Expires, Rate: rate, Prefix: c.Prefix}
-	switch {
-	case c.ExpiresIn < 0:
-		return usageError{errors.New("--expires-in is in the past")}
-	case c.ExpiresIn > 0:
-		spec.Expires = time.Now().Add(c.ExpiresIn)
+	if err := spacedScopes(c.Scope); err != nil {
+		return usageError{err}
+	}
+	if c.ExpiresIn != nil {
+		if spec.Expires, err = endIn(*c.ExpiresIn); err != nil {
+			return usageError{err}
+		}
 	}
 	if _, _, err := apikey.Generate(spec); err != nil { // before a database is made for nothing
 		return explainKey("", err)
@@ -219,8 +221,31 @@ func (c apikeyCreate) Run(ctx context.Context, std streams) error {
 		if err != nil {
 			return err
 		}
-		return c.show(std, secret, k, "")
+		more := ""
+		if c.Prefix != "sk_" {
+			more = fmt.Sprintf("\nServers need apikey.Config{Prefix: %q} to take it.", c.Prefix)
+		}
+		return c.show(std, secret, k, more)
 	})
+}
+
+// endIn returns the end of a key that lives for d.
+func endIn(d time.Duration) (time.Time, error) {
+	if d <= 0 {
+		return time.Time{}, fmt.Errorf("--expires-in %s is in the past: the key would never be good", d)
+	}
+	return time.Now().Add(d), nil
+}
+
+// spacedScopes refuses "a,b", which is one scope by RFC 6749, section 3.3, and
+// never the one that was meant.
+func spacedScopes(scopes []string) error {
+	for _, s := range scopes {
+		if strings.Contains(s, ",") {
+			return fmt.Errorf("--scope %q: scopes are separated by spaces", s)
+		}
+	}
+	return nil
 }
 
 func parseRate(text string) (apikey.Rate, error) {
@@ -281,10 +306,18 @@ func (c apikeyRevoke) Run(ctx context.Context, std streams) error {
 		if _, err := fmt.Fprintln(std.out, "revoked: "+l.sentence()); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(std.err, "Servers see it when they look the key up again, within 5 minutes by default. At once:\n"+
-			"  mcpauth revoke token --issuer %s --id %s --socket …\n", apikey.DefaultIssuer, k.ID)
+		_, err = fmt.Fprintln(std.err, seenLater(k.ID))
 		return err
 	})
+}
+
+// serverCache is how long servers remember a key, unless configured.
+const serverCache = 5 * time.Minute
+
+// seenLater says when running servers see the end of a key.
+func seenLater(id string) string {
+	return fmt.Sprintf("Servers see it when they look the key up again, within 5 minutes by default. At once:\n"+
+		"  mcpauth revoke token --issuer %s --id %s --socket …", apikey.DefaultIssuer, id)
 }
 
 // shownID is the id, unless somebody has given the key instead.
@@ -297,18 +330,18 @@ func shownID(id string) string {
 
 type apikeyRotate struct {
 	keyStore
-	ID        string        `arg:"" help:"The key's id, as in the list. (Not the key.)"`
-	Grace     time.Duration `default:"24h" help:"How long the old key goes on (${default}); 0s to end it at once."`
-	ExpiresIn time.Duration `placeholder:"DURATION" help:"How long the new key lives. Default: as long as the old one was made for."`
+	ID        string         `arg:"" help:"The key's id, as in the list. (Not the key.)"`
+	Grace     time.Duration  `default:"24h" help:"How long the old key goes on (${default}). However short, servers that have seen the key may take it for 5 minutes from now by default; mcpauth revoke token ends it at once."`
+	ExpiresIn *time.Duration `placeholder:"DURATION" help:"How long the new key lives. Default: as long as the old one was made for."`
 }
 
 func (c apikeyRotate) Run(ctx context.Context, std streams) error {
 	r := apikey.Rotation{Grace: c.Grace}
-	switch {
-	case c.ExpiresIn < 0:
-		return usageError{errors.New("--expires-in is in the past")}
-	case c.ExpiresIn > 0:
-		r.Expires = time.Now().Add(c.ExpiresIn)
+	if c.ExpiresIn != nil {
+		var err error
+		if r.Expires, err = endIn(*c.ExpiresIn); err != nil {
+			return usageError{err}
+		}
 	}
 	return c.do(ctx, false, func(ctx context.Context, store *sqlstore.Store) error {
 		secret, k, err := store.Rotate(ctx, c.ID, r)
@@ -319,6 +352,10 @@ func (c apikeyRotate) Run(ctx context.Context, std streams) error {
 		if err != nil {
 			return err
 		}
-		return c.show(std, secret, k, fmt.Sprintf(" The old one, %s, ends %s.", old.ID, old.Expires.UTC().Format(time.RFC3339)))
+		more := fmt.Sprintf(" The old one, %s, ends %s.", old.ID, old.Expires.UTC().Format(time.RFC3339))
+		if c.Grace < serverCache {
+			more += "\n" + seenLater(old.ID)
+		}
+		return c.show(std, secret, k, more)
 	})
 }

@@ -94,7 +94,7 @@ func lifeOfAKey(t *testing.T, where []string, open func() apikey.Store) {
 	}
 	out, errs = command("rotate", first.ID, "--grace", "1h")
 	next := strings.TrimSuffix(out, "\n")
-	if len(next) != 46 || !strings.Contains(errs, "The old one, "+first.ID+", ends ") {
+	if len(next) != 46 || !strings.Contains(errs, "The old one, "+first.ID+", ends ") || strings.Contains(errs, "At once") {
 		t.Errorf("%q, %q", out, errs)
 	}
 	for _, k := range []string{key, next} {
@@ -121,6 +121,12 @@ func lifeOfAKey(t *testing.T, where []string, open func() apikey.Store) {
 	var made listedKey
 	if err := json.Unmarshal([]byte(out), &made); err != nil || len(made.Key) != 46 || errs != "" {
 		t.Errorf("%q, %q", out, errs)
+	}
+	if _, errs := command("rotate", made.ID, "--grace", "0s"); !strings.Contains(errs, "within 5 minutes by default. At once:\n  mcpauth revoke token --issuer urn:mcpauth:apikey --id "+made.ID) {
+		t.Errorf("%q", errs)
+	}
+	if _, errs := command("create", "--user", "alice", "--prefix", "acme_"); !strings.Contains(errs, `Servers need apikey.Config{Prefix: "acme_"}`) {
+		t.Errorf("%q", errs)
 	}
 	for _, args := range [][]string{{"revoke", "no-such"}, {"rotate", "no-such"}, {"rotate", first.ID}, {"revoke", made.Key}} {
 		code, out, errs := cli("", append(append([]string{"apikey"}, args...), where...)...)
@@ -155,6 +161,9 @@ func TestAPIKeyWrongUsage(t *testing.T) {
 		{"a bad scope", []string{"create", "--db", path, "--user", "a", "--scope", `a"b`}, exitUsage, "--scope: found"},
 		{"a bad rate", []string{"create", "--db", path, "--user", "a", "--rate", "100"}, exitUsage, "is not like 100/1m"},
 		{"in the past", []string{"create", "--db", path, "--user", "a", "--expires-in=-1h"}, exitUsage, "in the past"},
+		{"at once", []string{"create", "--db", path, "--user", "a", "--expires-in", "0s"}, exitUsage, "--expires-in 0s is in the past"},
+		{"rotated to end at once", []string{"rotate", "x", "--db", path, "--expires-in", "0s"}, exitUsage, "--expires-in 0s is in the past"},
+		{"scopes with a comma", []string{"create", "--db", path, "--user", "a", "--scope", "a,b"}, exitUsage, "scopes are separated by spaces"},
 		{"ends in the past", []string{"create", "--db", path, "--user", "a", "--expires", "2020-01-01T00:00:00Z"}, exitUsage, "--expires: in the past"},
 		{"two ends", []string{"create", "--db", path, "--user", "a", "--expires-in", "1h", "--expires", "2999-01-01T00:00:00Z"}, exitUsage, "can't be used together"},
 		{"a key from an argument", []string{"create", "--db", path, "--user", "a", "--key", canary}, exitUsage, "unknown flag --key"},

@@ -27,7 +27,7 @@ func (c credentialInvalidate) Run(ctx context.Context, std streams) error {
 		client := credential.Client{URL: server.URL, HTTP: server.HTTP, TokenFile: server.TokenFile}
 		n, err := client.Invalidate(ctx, c.Issuer, c.User, c.Resource)
 		if err != nil {
-			return explainCredential(err)
+			return c.explainCredential(err)
 		}
 		if c.JSON {
 			return json.NewEncoder(std.out).Encode(credential.Invalidation{Issuer: c.Issuer, UserID: c.User, Resource: c.Resource, Forgotten: n})
@@ -36,14 +36,17 @@ func (c credentialInvalidate) Run(ctx context.Context, std streams) error {
 		if c.Resource != "" {
 			kind = fmt.Sprintf("%q", c.Resource)
 		}
-		_, err = fmt.Fprintf(std.out, "forgotten: %d cached for user %q, issuer %q, %s\n", n, c.User, c.Issuer, kind)
+		if _, err = fmt.Fprintf(std.out, "forgotten: %d cached for user %q, issuer %q, %s\n", n, c.User, c.Issuer, kind); err != nil || n > 0 {
+			return err
+		}
+		_, err = fmt.Fprintln(std.err, "Where some was expected: issuer, user and type of resource are compared exactly, as they are in tokens and in the server's configuration.")
 		return err
 	})
 }
 
 // explainCredential says what to do about an answer. What is wrong with the
 // connection is explained for all commands alike.
-func explainCredential(err error) error {
+func (c credentialInvalidate) explainCredential(err error) error {
 	var remote *credential.RemoteError
 	if !errors.As(err, &remote) {
 		return err
@@ -54,7 +57,7 @@ func explainCredential(err error) error {
 	case remote.Status == http.StatusUnauthorized:
 		return errors.New("the server does not take the token in --token-file")
 	case remote.Status == http.StatusNotFound:
-		return errors.New("the server has administration, but no cache of credentials (gateway.Config.Resolver of credential.New)")
+		return c.explainNotFound("no cache of credentials (gateway.Config.Resolver of credential.New)")
 	}
 	return err
 }

@@ -70,7 +70,7 @@ func TestCredentialInvalidate(t *testing.T) {
 	}{
 		{"everything", []string{"--socket", socket}, exitOK, `forgotten: 2 cached for user "alice", issuer "` + issuer + `", every type of resource` + "\n", "", 2},
 		{"one type", []string{"--socket", socket, "--resource", "github"}, exitOK, `forgotten: 1 cached for user "alice", issuer "` + issuer + `", "github"` + "\n", "", 1},
-		{"of nobody", []string{"--socket", socket, "--user", "bob"}, exitOK, `forgotten: 0 cached for user "bob", issuer "` + issuer + `", every type of resource` + "\n", "", 0},
+		{"of nobody", []string{"--socket", socket, "--user", "bob"}, exitOK, `forgotten: 0 cached for user "bob", issuer "` + issuer + `", every type of resource` + "\n", "are compared exactly", 0},
 		{"over TCP", []string{"--url", url, "--token-file", token}, exitOK, `forgotten: 2 cached for user "alice", issuer "` + issuer + `", every type of resource` + "\n", "", 2},
 		{"with another token", []string{"--url", url, "--token-file", wrong}, exitRefused, "", "does not take the token", 0},
 		{"of a server without", []string{"--socket", bare}, exitRefused, "", "no cache of credentials", 0},

@@ -85,6 +85,40 @@ func ownFile(name string) (string, error) {
 	return filepath.Join(dir, "mcpauth", name), err
 }
 
+// arguments are the flags as a shell takes them: without all of them, another
+// login is meant, or the same is kept elsewhere.
+func (f loginFlags) arguments() string {
+	var text strings.Builder
+	add := func(name, value string) {
+		if value != "" {
+			text.WriteString(" " + name + " " + shellQuoted(value))
+		}
+	}
+	add("--issuer", f.Issuer)
+	add("--metadata-url", f.MetadataURL)
+	add("--client-id", f.ClientID)
+	add("--client-secret-env", f.ClientSecretEnv)
+	add("--resource", f.Resource)
+	add("--store", f.Store)
+	add("--key-file", f.KeyFile)
+	add("--ca-file", f.CAFile)
+	for _, host := range f.PlainHTTPHost {
+		add("--plain-http-host", host)
+	}
+	return text.String()
+}
+
+// shellQuoted returns text as one word of a POSIX shell.
+func shellQuoted(text string) string {
+	plain := func(c rune) bool {
+		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("-._/:@%+=,", c)
+	}
+	if !strings.ContainsFunc(text, func(c rune) bool { return !plain(c) }) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
 type loginCommand struct {
 	loginFlags
 	Scope     []string      `sep:" " placeholder:"SCOPE" help:"Scope to ask for, or several in quotes. May be repeated. Many servers want offline_access for a token that can be refreshed."`
@@ -94,6 +128,9 @@ type loginCommand struct {
 }
 
 func (c loginCommand) Run(ctx context.Context, std streams) error {
+	if err := spacedScopes(c.Scope); err != nil {
+		return usageError{err}
+	}
 	client, store, err := c.client(c.Scope, c.Port)
 	if err != nil {
 		return err
@@ -146,7 +183,7 @@ func (c printCommand) Run(ctx context.Context, std streams) error {
 	// refresh token is used up.
 	token, err := client.Token(context.WithoutCancel(ctx))
 	if errors.Is(err, login.ErrNoLogin) {
-		return fmt.Errorf("%w; run: mcpauth login --issuer %s --client-id %s", err, c.Issuer, c.ClientID)
+		return fmt.Errorf("%w; run: mcpauth login%s", err, c.arguments())
 	}
 	if err != nil {
 		return err

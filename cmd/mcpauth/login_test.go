@@ -92,7 +92,9 @@ func TestLoginAndTokenPrint(t *testing.T) {
 		}
 	}
 	// Another resource is another login.
-	if code, _, errs := cli("", append(printing, "--resource", "https://mcp.example.com/mcp")...); code != 1 || !strings.Contains(errs, "not logged in") {
+	more := []string{"--resource", "https://mcp.example.com/mcp?a=1", "--store", filepath.Join(home, "it's here"), "--key-file", filepath.Join(home, "key"), "--plain-http-host", "a.example", "--plain-http-host", "b.example"}
+	want := "run: mcpauth login --issuer " + server.URL + " --client-id tool --resource 'https://mcp.example.com/mcp?a=1' --store '" + home + `/it'\''s here' --key-file ` + home + "/key --plain-http-host a.example --plain-http-host b.example\n"
+	if code, _, errs := cli("", append(printing, more...)...); code != 1 || !strings.HasSuffix(errs, want) {
 		t.Errorf("exit %d, %q", code, errs)
 	}
 	files, _ := filepath.Glob(filepath.Join(home, "mcpauth", "*"))
@@ -137,12 +139,16 @@ func TestLoginIsToldWhatItNeeds(t *testing.T) {
 		want      string
 	}{
 		{"no issuer", "", []string{"--client-id", "c"}, "--issuer"},
+		{"scopes with a comma", strings.Repeat("ab", 32), []string{"--issuer", "http://issuer.example", "--client-id", "c", "--store", store, "--plain-http-host", "issuer.example", "--scope", "a,b"}, "scopes are separated by spaces"},
 		{"plain http", strings.Repeat("ab", 32), []string{"--issuer", "http://issuer.example", "--client-id", "c", "--store", store}, "neither loopback nor"},
 		{"a key that is none", "canary-key", []string{"--issuer", "https://issuer.example", "--client-id", "c", "--store", store}, loginKeyVariable},
 		{"no secret", strings.Repeat("ab", 32), []string{"--issuer", "https://issuer.example", "--client-id", "c", "--store", store, "--client-secret-env", "canary"}, "--client-secret-env"},
 	} {
 		t.Setenv(loginKeyVariable, test.key)
 		for _, command := range [][]string{{"login", "--no-browser"}, {"token", "print"}} {
+			if command[0] == "token" && strings.Contains(test.want, "scopes") {
+				continue // which has no --scope
+			}
 			code, out, errs := cli("", append(command, test.args...)...)
 			if code != 2 || out != "" || !strings.Contains(errs, test.want) || strings.Contains(errs, "canary") {
 				t.Errorf("%s, %v: exit %d, %q, %q", test.name, command, code, out, errs)

@@ -94,6 +94,8 @@ func TestWrongUsageExitsWith2(t *testing.T) {
 		{"authorities without a fetch", with(verify, "--ca-file", "ca.pem", token), "--ca-file and --plain-http-host are for keys that are fetched"},
 		{"the secret in place of its variable", []string{"token", "mint", "--secret-env", secret, "--issuer", issuer, "--audience", audience, "--user", "a"}, "--secret-env: no such variable is set"},
 		{"no user to mint for", []string{"token", "mint", "--secret-env", "TEST_SECRET", "--issuer", issuer, "--audience", audience, "--user", ""}, "--user is empty"},
+		{"no issuer to mint for", []string{"token", "mint", "--secret-env", "TEST_SECRET", "--issuer", "", "--audience", audience, "--user", "a"}, "--issuer is empty"},
+		{"no audience to mint for", []string{"token", "mint", "--secret-env", "TEST_SECRET", "--issuer", issuer, "--audience", "", "--user", "a"}, "--audience is empty"},
 		{"help of the command", []string{"token", "mint", "--bogus"}, `Try "mcpauth token mint --help"`},
 		{"missing file", []string{"token", "verify", "--key", "no-such.pem", "--issuer", issuer, "--audience", audience, token}, "--key: file no-such.pem: no such file or directory"},
 		{"mint with a claim of wrong form", []string{"token", "mint", "--secret-env", "TEST_SECRET", "--issuer", issuer, "--audience", audience, "--user", "a", "--claim", "x"}, `--claim "x" is not NAME=VALUE`},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ type mintCommand struct {
 	User           string        `required:"" help:"The user's id."`
 	UserClaim      string        `default:"userId" help:"Claim that holds the user's id (${default})."`
 	Claim          []string      `sep:"none" placeholder:"NAME=VALUE" help:"Further claim, or another value for one of the above; a value that is JSON is taken as JSON. May be repeated."`
-	TTL            time.Duration `name:"ttl" default:"1h" help:"How long the token lives (${default}); negative for one that has expired."`
+	TTL            time.Duration `name:"ttl" default:"1h" help:"How long the token lives (${default}); negative for one that has expired, as in --ttl=-1h."`
 	Kid            string        `help:"Key id for the header."`
 }
 
@@ -33,7 +34,12 @@ func (c mintCommand) Validate() error {
 }
 
 func (c mintCommand) Run(std streams) error {
-	if c.User == "" {
+	switch {
+	case c.Issuer == "":
+		return usageError{errors.New("--issuer is empty")}
+	case slices.Contains(c.Audience, ""):
+		return usageError{errors.New("--audience is empty")}
+	case c.User == "":
 		return usageError{errors.New("--user is empty")}
 	}
 	signer, err := c.signer()

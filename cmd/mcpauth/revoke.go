@@ -14,11 +14,13 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/authn/apikey"
 	"github.com/mcpauth-go/mcpauth/authn/jwt"
 	"github.com/mcpauth-go/mcpauth/authn/oauth"
 	"github.com/mcpauth-go/mcpauth/internal/clientauth"
@@ -117,9 +119,18 @@ func (c running) explainAnswer(e *revoke.RemoteError) error {
 	case e.Status == http.StatusUnauthorized:
 		return errors.New("the server does not take the token in --token-file")
 	case e.Status == http.StatusNotFound:
-		return errors.New("the server has administration, but no list of revocations (gateway.Config.Revocations)")
+		return c.explainNotFound("no list of revocations (gateway.Config.Revocations)")
 	}
 	return e
+}
+
+// explainNotFound says what to do about a 404 that does not say it itself. Behind
+// a URL, other than behind a socket, there may be any server, such as MCP's.
+func (c running) explainNotFound(lacking string) error {
+	if c.Socket != "" {
+		return errors.New("the server has administration, but " + lacking)
+	}
+	return fmt.Errorf("nothing of administration answers at %s: it is not the Addr of the server's administration, or that has %s", c.URL, lacking)
 }
 
 // revoke revokes r and says what has come of it.
@@ -191,6 +202,8 @@ func (c revokeToken) Run(ctx context.Context, std streams) error {
 		switch opaque := c.Opaque || strings.Count(token, ".") != 2; {
 		case !clientauth.IsToken(token):
 			return usageError{errors.New("--read: no bearer token, which is one word of letters, digits and -._~+/=")}
+		case c.Issuer == apikey.DefaultIssuer:
+			return usageError{errors.New("--read is not for API keys, which are revoked by --id: mcpauth apikey list shows it")}
 		case opaque && c.Issuer == "":
 			return usageError{errors.New("--issuer is missing: an opaque token names none")}
 		case opaque:
@@ -204,11 +217,40 @@ func (c revokeToken) Run(ctx context.Context, std streams) error {
 		}
 	} else if c.Opaque {
 		return usageError{errors.New("--opaque is for --read")}
+	} else if isAPIKey(c.ID, c.Issuer) {
+		return usageError{errors.New("--id: that is not the id of an API key: mcpauth apikey list shows it")} // not quoted: it is a secret
 	}
 	if r.Issuer == "" {
 		return usageError{errors.New("--issuer is missing")}
 	}
-	return c.revoke(ctx, std, r)
+	if err := c.revoke(ctx, std, r); err != nil {
+		return err
+	}
+	if c.Issuer == apikey.DefaultIssuer && !madeID.MatchString(c.ID) {
+		fmt.Fprintln(std.err, "The ids of keys made by mcpauth apikey have 16 characters of a-z and 2-7, and this has not: mcpauth apikey list shows them.")
+	}
+	return nil
+}
+
+// madeID is the form of ids that this module makes. A table of one's own has
+// others.
+var madeID = regexp.MustCompile(`^[a-z2-7]{16}$`)
+
+// An API key is a prefix, "sk_" unless configured, and 43 characters of base64url.
+var (
+	usualKey = regexp.MustCompile(`^sk_[A-Za-z0-9_-]*$`)
+	anyKey   = regexp.MustCompile(`^[A-Za-z0-9_-]{44,59}$`)
+	// A hash in hexadecimal, as an id of one's own, is within these lengths too.
+	hexadecimal = regexp.MustCompile(`^[0-9a-f]+$`)
+)
+
+// isAPIKey reports whether id is an API key, or the beginning of one, instead
+// of its id.
+func isAPIKey(id, issuer string) bool {
+	if usualKey.MatchString(id) {
+		return issuer == apikey.DefaultIssuer || anyKey.MatchString(id)
+	}
+	return issuer == apikey.DefaultIssuer && anyKey.MatchString(id) && !hexadecimal.MatchString(id)
 }
 
 // readToken returns the token in a file, or in standard input for "-".
@@ -232,7 +274,11 @@ type revokeUser struct {
 }
 
 func (c revokeUser) Run(ctx context.Context, std streams) error {
-	return c.revoke(ctx, std, revoke.Revocation{Kind: revoke.User, Issuer: c.Issuer, UserID: c.User, Before: c.Before, Reason: c.Reason})
+	err := c.revoke(ctx, std, revoke.Revocation{Kind: revoke.User, Issuer: c.Issuer, UserID: c.User, Before: c.Before, Reason: c.Reason})
+	if err == nil && !c.JSON {
+		fmt.Fprintln(std.err, "Tokens issued up to 60 s later are refused too, since clocks differ (revoke.Config.Skew, 60 s by default).")
+	}
+	return err
 }
 
 type revokeSession struct {

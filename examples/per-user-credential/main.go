@@ -11,6 +11,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"log"
 
@@ -86,6 +87,10 @@ func run(addr string) error {
 // balance takes the credential from the context: it is that of this very call,
 // while the one that a factory gets is as old as the session.
 func (b *bank) balance(ctx context.Context, _ *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, account, error) {
-	mine, err := b.account(ctx, mcpauth.CredentialFrom(ctx))
+	own := mcpauth.CredentialFrom(ctx)
+	if own == nil { // cannot be with gateway.RefuseCalls
+		return nil, account{}, errors.New("you have no account at the bank")
+	}
+	mine, err := b.account(ctx, own)
 	return nil, mine, err
 }

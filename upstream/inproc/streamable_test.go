@@ -106,7 +106,7 @@ func TestNotificationsHaveTheirTime(t *testing.T) {
 		b.Upstream = inproc.New(inproc.Config{
 			Factory: func(context.Context, inproc.Call) (inproc.Instance, error) {
 				server := mcp.NewServer(&mcp.Implementation{Name: "test"}, &mcp.ServerOptions{
-					RootsListChangedHandler: func(ctx context.Context, _ *mcp.RootsListChangedRequest) {
+					ProgressNotificationHandler: func(ctx context.Context, _ *mcp.ProgressNotificationServerRequest) {
 						handling.Add(1)
 						defer ended.Add(1)
 						<-ctx.Done() // as who asks a client that does not answer
@@ -119,9 +119,9 @@ func TestNotificationsHaveTheirTime(t *testing.T) {
 			FactoryTimeout: time.Minute, CallTimeout: 30 * time.Second, MaxBodyBytes: 1 << 20, Refuse: refuse, Refused: refused, Logger: discard,
 		})
 		session := b.open(t)
-		const changed = `{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}`
+		const progress = `{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"t","progress":1}}`
 		for range 5 {
-			if w := b.ask(t.Context(), "POST", session, gatewaytest.Legacy, changed); w.Code != http.StatusAccepted {
+			if w := b.ask(t.Context(), "POST", session, gatewaytest.Legacy, progress); w.Code != http.StatusAccepted {
 				t.Fatalf("%d %s", w.Code, w.Body)
 			}
 		}
@@ -136,7 +136,7 @@ func TestNotificationsHaveTheirTime(t *testing.T) {
 		if ended.Load() != 5 {
 			t.Errorf("after their time, %d of 5 have ended", ended.Load())
 		}
-		b.ask(t.Context(), "POST", session, gatewaytest.Legacy, changed)
+		b.ask(t.Context(), "POST", session, gatewaytest.Legacy, progress)
 		synctest.Wait()
 		begun = time.Now()
 		if w := b.ask(t.Context(), "DELETE", session, gatewaytest.Legacy, ""); w.Code != http.StatusNoContent || time.Since(begun) > 2*time.Second {

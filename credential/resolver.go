@@ -201,11 +201,11 @@ func (r *Resolver) look(ctx context.Context, id *mcpauth.Identity, resourceType 
 		}
 		return h.credential, nil
 	}
-	r.misses.Add(1)
-	if failure := r.cache.failure(k, now); failure != nil {
-		return nil, failure
+	f, err := r.fly(ctx, k, id, resourceType, h)
+	if f == nil && err == nil {
+		return r.look(ctx, id, resourceType)
 	}
-	f, err := r.fly(ctx, k, id, resourceType)
+	r.misses.Add(1)
 	if err != nil {
 		return nil, err
 	}
@@ -280,8 +280,10 @@ type flight struct {
 	err        error
 }
 
-// fly returns the fetch of a key: the one under way, or a new one.
-func (r *Resolver) fly(ctx context.Context, k key, id *mcpauth.Identity, resourceType string) (*flight, error) {
+// fly returns the fetch of a key: the one under way, or a new one. It returns none if
+// another has landed since its caller saw what is kept, and an error if one has just
+// failed.
+func (r *Resolver) fly(ctx context.Context, k key, id *mcpauth.Identity, resourceType string, seen *held) (*flight, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed.Load() {
@@ -289,6 +291,12 @@ func (r *Resolver) fly(ctx context.Context, k key, id *mcpauth.Identity, resourc
 	}
 	if f, ok := r.flights[k]; ok {
 		return f, nil
+	}
+	if h, _ := r.kept(k); h != seen {
+		return nil, nil
+	}
+	if failure := r.cache.failure(k, r.now()); failure != nil {
+		return nil, failure
 	}
 	f := &flight{done: make(chan struct{}), key: k, id: id, resource: strings.Clone(resourceType)}
 	r.flights[k] = f
@@ -303,7 +311,7 @@ func (r *Resolver) askAhead(ctx context.Context, k key, h *held, id *mcpauth.Ide
 	// with jitter, lest the credentials of many users keep in step.
 	pause := againAfter + rand.N(againAfter/5)
 	if int64(now.mono) >= due && h.ahead.CompareAndSwap(due, int64(now.mono+r.config.Timeout+pause)) {
-		_, _ = r.fly(ctx, k, id, h.resource) // after Close, there is nothing to do
+		_, _ = r.fly(ctx, k, id, h.resource, h) // where there is none, there is nothing to do
 	}
 }
 

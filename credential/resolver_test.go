@@ -75,6 +75,36 @@ func TestSeedCConcurrentMissesFetchOnce(t *testing.T) {
 	})
 }
 
+// A request may look into the cache just before a fetch has landed, and ask just
+// after: what that fetch has brought is its answer, and no reason for another.
+func TestAFetchThatLandsBetweenLookingAndAskingIsEnough(t *testing.T) {
+	for name, answer := range map[string]func() (*mcpauth.Credential, error){
+		"a credential": func() (*mcpauth.Credential, error) { return token("shared"), nil },
+		"no account":   func() (*mcpauth.Credential, error) { return nil, nil },
+		"a failure":    func() (*mcpauth.Credential, error) { return nil, credential.Transient(errors.New("down"), time.Minute) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 300 {
+				s := &source{}
+				s.becomes(func(context.Context, *mcpauth.Identity, string) (*mcpauth.Credential, error) { return answer() })
+				r := resolver(t, credential.Config{Source: s})
+				var group sync.WaitGroup
+				for range 16 {
+					id := user(t, "alice")
+					group.Go(func() { _, _ = r.Resolve(t.Context(), id, resource) })
+				}
+				group.Wait()
+				if n := s.count(); n != 1 {
+					t.Fatalf("%d fetches", n)
+				}
+				if err := r.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func TestSeedCClearedOnDemandAndOnCleanup(t *testing.T) {
 	s := &source{}
 	r := resolver(t, credential.Config{Source: s})

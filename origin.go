@@ -46,20 +46,21 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 	}
 	hosts := map[string]bool{public.Host: true}
 	for i, h := range c.AllowedHosts {
-		if u, err := url.Parse("//" + h); err != nil || u.Host != h || u.Hostname() == "" || strings.Contains(h, "*") {
+		name, port, ok := splitHost(h)
+		if !ok {
 			faults = append(faults, Fault{fmt.Sprintf("AllowedHosts[%d]", i), fmt.Sprintf("found %q", h), `"host" or "host:port"`})
 			continue
 		}
-		hosts[normalHost(public.Scheme, h)] = true
+		hosts[joinHost(public.Scheme, name, port)] = true
 	}
 	origins := map[string]bool{public.String(): true}
 	for i, o := range c.AllowedOrigins {
-		u, err := url.Parse(o)
-		if err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.Contains(o, "*") {
+		scheme, host, ok := splitOrigin(strings.TrimRight(o, "/"))
+		if !ok {
 			faults = append(faults, Fault{fmt.Sprintf("AllowedOrigins[%d]", i), found(o), `one origin, such as "https://app.example.com"`})
 			continue
 		}
-		origins[normalOrigin(u)] = true
+		origins[scheme+"://"+host] = true
 	}
 	if len(faults) > 0 {
 		return nil, &ConfigError{Package: "mcpauth", Faults: faults}
@@ -72,32 +73,25 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 		Requirement{}.Refuse(w, e)
 	}
 	allowedHost := func(r *http.Request) bool {
-		host := normalHost(public.Scheme, r.Host)
-		name := host
-		if n, port, err := net.SplitHostPort(host); err == nil {
-			if strings.Trim(port, "0123456789") != "" {
-				return false
-			}
-			name = n
-			if strings.Contains(n, ":") {
-				name = "[" + n + "]"
-			}
+		name, port, ok := splitHost(r.Host)
+		if !ok {
+			return false
 		}
-		return hosts[host] || hosts[name] || loopbackName(name) && overLoopback(r)
+		return hosts[name] || hosts[joinHost(public.Scheme, name, port)] || loopbackName(name) && overLoopback(r)
 	}
 	allowedOrigin := func(r *http.Request) bool {
 		values := r.Header["Origin"]
 		if len(values) == 0 || c.AnyOrigin {
 			return true
 		}
-		u, err := url.Parse(values[0])
-		if len(values) > 1 || err != nil || u.Host == "" || u.User != nil || u.Path != "" {
+		scheme, host, ok := splitOrigin(values[0])
+		if len(values) > 1 || !ok {
 			return false
 		}
-		origin := normalOrigin(u)
+		name, _, _ := splitHost(host)
 		// A loopback server is its own origin under each loopback name.
-		own := u.Scheme == "http" && loopbackName(u.Hostname()) && u.Host == r.Host && overLoopback(r)
-		return origins[origin] || own
+		own := scheme == "http" && loopbackName(name) && strings.EqualFold(values[0], "http://"+r.Host) && overLoopback(r)
+		return origins[scheme+"://"+host] || own
 	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -113,9 +107,12 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 	}, nil
 }
 
-func normalOrigin(u *url.URL) string {
-	scheme := strings.ToLower(u.Scheme)
-	return scheme + "://" + normalHost(scheme, u.Host)
+// splitOrigin splits a serialized origin (RFC 6454, section 6.2) into its scheme and
+// its host in the normal form. "null" is none.
+func splitOrigin(origin string) (scheme, host string, ok bool) {
+	scheme, host, _ = strings.Cut(strings.ToLower(origin), "://")
+	name, port, ok := splitHost(host)
+	return scheme, joinHost(scheme, name, port), ok && scheme != ""
 }
 
 // overLoopback reports whether the connection's near end is a loopback

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path"
 	"strings"
@@ -49,7 +50,7 @@ func NewResource(c ResourceConfig) (*Resource, error) {
 		faults = append(faults, Fault{"Path", fmt.Sprintf("found %q", c.Path), `a plain path such as "/mcp", without a slash at its end`})
 	}
 	for i, as := range c.AuthorizationServers {
-		if u, err := url.Parse(as); err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || !secureOrLoopback(u) {
+		if u, err := url.Parse(as); err != nil || !hasHost(u) || u.RawQuery != "" || u.Fragment != "" || u.User != nil || !secureOrLoopback(u) {
 			faults = append(faults, Fault{fmt.Sprintf("AuthorizationServers[%d]", i), found(as),
 				"an https URL without query and fragment (http for a loopback host)"})
 		}
@@ -138,15 +139,19 @@ func (r *Resource) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 func parseOrigin(text string) (*url.URL, *Fault) {
 	expected := `an origin without path, such as "https://mcp.example.com"`
 	u, err := url.Parse(text)
+	if err != nil {
+		return nil, &Fault{Problem: found(text), Expected: expected}
+	}
+	name, port, ok := splitHost(u.Host)
 	switch {
-	case err != nil || u.Host == "" || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https"):
+	case !ok || u.Scheme != "http" && u.Scheme != "https":
 		return nil, &Fault{Problem: found(text), Expected: expected}
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		return nil, &Fault{Problem: found(text), Expected: expected}
 	case !secureOrLoopback(u):
 		return nil, &Fault{Problem: found(text), Expected: "https, since tokens travel there (plain http is for loopback hosts only)"}
 	}
-	return &url.URL{Scheme: u.Scheme, Host: normalHost(u.Scheme, u.Host)}, nil
+	return &url.URL{Scheme: u.Scheme, Host: joinHost(u.Scheme, name, port)}, nil
 }
 
 // found quotes a URL that an operator wrote, without the password that it may
@@ -161,19 +166,38 @@ func found(text string) string {
 	return fmt.Sprintf("found %q", text)
 }
 
-// normalHost returns host in lower case, without a port that the scheme
-// implies and without a trailing dot.
-func normalHost(scheme, host string) string {
-	host = strings.ToLower(host)
-	if name, port, err := net.SplitHostPort(host); err == nil {
-		if (scheme == "http" && port == "80") || (scheme == "https" && port == "443") {
-			host = name
-			if strings.Contains(name, ":") {
-				host = "[" + name + "]"
-			}
-		}
+// splitHost splits "name", "name:port" or "[IPv6]:port" (RFC 3986, section 3.2.2),
+// as Host, Origin and URLs have it. The name is in its normal form: lower case,
+// without a dot at its end, IPv6 in brackets. Names are ASCII; what is beyond it is
+// written in Punycode.
+func splitHost(host string) (name, port string, ok bool) {
+	name = strings.ToLower(host)
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, ']') {
+		name, port = name[:i], name[i+1:]
 	}
-	return strings.TrimSuffix(host, ".")
+	if inner, bracketed := strings.CutPrefix(name, "["); bracketed {
+		inner, closed := strings.CutSuffix(inner, "]")
+		ip, err := netip.ParseAddr(inner)
+		ok = closed && err == nil && ip.Is6() && ip.Zone() == ""
+	} else {
+		name = strings.TrimSuffix(name, ".")
+		ok = name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
+	}
+	return name, port, ok && strings.Trim(port, "0123456789") == ""
+}
+
+func hasHost(u *url.URL) bool {
+	_, _, ok := splitHost(u.Host)
+	return ok
+}
+
+// joinHost returns a host in its normal form, which has no port that the scheme
+// implies.
+func joinHost(scheme, name, port string) string {
+	if port == "" || scheme == "http" && port == "80" || scheme == "https" && port == "443" {
+		return name
+	}
+	return name + ":" + port
 }
 
 func secureOrLoopback(u *url.URL) bool {

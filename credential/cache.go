@@ -8,34 +8,19 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/clock"
 )
 
 // overhead is what an entry takes beside credential and token: the entry, the
 // identity with its strings, and the caches' own records.
 const overhead = 1 << 10
 
-// instant is a moment on both clocks: credentials and tokens are dated by the
-// wall clock, results are kept by the monotonic one, so that a wall clock that is
-// put back makes nothing live longer.
-type instant struct {
-	wall time.Time
-	mono time.Duration // since the resolver was made
-}
-
-func sinceNow() func() instant {
-	epoch := time.Now()
-	return func() instant {
-		t := time.Now()
-		return instant{t.Round(0), t.Sub(epoch)}
-	}
-}
-
 // until returns how far away t is on the wall clock; for ever if it is zero.
-func (i instant) until(t time.Time) time.Duration {
+func until(t time.Time, now clock.Instant) time.Duration {
 	if t.IsZero() {
 		return math.MaxInt64
 	}
-	return t.Round(0).Sub(i.wall)
+	return t.Round(0).Sub(now.Wall)
 }
 
 // entry is what the cache has under a key. It is good as long as it is there:
@@ -66,11 +51,11 @@ type held struct {
 }
 
 // good reports whether h may be used at all.
-func (h *held) good(now instant) bool {
-	return h != nil && now.mono < h.last && (h.end.IsZero() || now.wall.Before(h.end))
+func (h *held) good(now clock.Instant) bool {
+	return h != nil && now.Mono < h.last && (h.end.IsZero() || now.Wall.Before(h.end))
 }
 
-func (h *held) isFresh(now instant) bool { return int64(now.mono) < h.fresh.Load() }
+func (h *held) isFresh(now clock.Instant) bool { return int64(now.Mono) < h.fresh.Load() }
 
 func (h *held) weight() uint32 {
 	size := overhead + len(h.id.Token().Reveal())
@@ -84,7 +69,7 @@ func (h *held) weight() uint32 {
 const never = time.Duration(math.MinInt64 / 2)
 
 // hold returns what is to be kept of a fetch with id that began at began.
-func (c Config) hold(id *mcpauth.Identity, resource string, credential *mcpauth.Credential, began instant) *held {
+func (c Config) hold(id *mcpauth.Identity, resource string, credential *mcpauth.Credential, began clock.Instant) *held {
 	h := &held{credential: credential, id: id, resource: resource, end: id.Expiry(), forcedAt: never}
 	// All times count from when the question was asked: the answer is no younger.
 	life, last := c.TTL, 2*c.TTL
@@ -93,19 +78,19 @@ func (c Config) hold(id *mcpauth.Identity, resource string, credential *mcpauth.
 		life = c.NotConnectedTTL
 		last = life // that somebody has no account is nothing to go on with
 	case !credential.Expiry.IsZero():
-		last = began.until(credential.Expiry)
+		last = until(credential.Expiry, began)
 		if h.end.IsZero() || credential.Expiry.Before(h.end) {
 			h.end = credential.Expiry
 		}
 	}
 	h.end = h.end.Round(0)
-	last = min(last, began.until(id.Expiry()))
+	last = min(last, until(id.Expiry(), began))
 	life = min(life, last)
-	h.last = plus(began.mono, last)
-	h.fresh.Store(int64(plus(began.mono, life)))
+	h.last = plus(began.Mono, last)
+	h.fresh.Store(int64(plus(began.Mono, life)))
 	h.ahead.Store(math.MaxInt64)
 	if credential != nil {
-		h.ahead.Store(int64(plus(began.mono, life-life/5)))
+		h.ahead.Store(int64(plus(began.Mono, life-life/5)))
 	}
 	return h
 }
@@ -145,14 +130,14 @@ type failure struct {
 
 // failure returns what a request is answered with whose fetch has just failed, or
 // nil.
-func (k *cache) failure(of key, now instant) error {
+func (k *cache) failure(of key, now clock.Instant) error {
 	f, ok := k.failures.GetIfPresent(of)
-	if !ok || now.mono >= f.until {
+	if !ok || now.Mono >= f.until {
 		return nil
 	}
 	e := answer(f.err)
 	if e.Code == mcpauth.ErrUnavailable {
-		e.RetryAfter = f.again - now.mono
+		e.RetryAfter = f.again - now.Mono
 	}
 	return e
 }
@@ -165,10 +150,10 @@ type cache struct {
 	evictions atomic.Uint64
 }
 
-func newCache(c Config, now func() instant) *cache {
+func newCache(c Config, now func() clock.Instant) *cache {
 	k := &cache{}
 	const longest = 365 * 24 * time.Hour
-	left := func(until time.Duration) time.Duration { return min(max(until-now().mono, time.Millisecond), longest) }
+	left := func(until time.Duration) time.Duration { return min(max(until-now().Mono, time.Millisecond), longest) }
 	// The caches' own expiry only gives memory back: whether an entry is good is
 	// for the entry to say.
 	k.entries = otter.Must(&otter.Options[key, *entry]{

@@ -1,16 +1,13 @@
 package credential
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"mime"
 	"net/http"
-	"os"
-	"strings"
+
+	"github.com/mcpauth-go/mcpauth/internal/adminapi"
 )
 
 // Client speaks to the [Resolver.Handler] of a running server.
@@ -50,48 +47,13 @@ func (c *Client) Invalidate(ctx context.Context, issuer, userID, resourceType st
 	if err != nil {
 		return 0, fmt.Errorf("credential: %w", err)
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.URL, "/")+invalidatePath, bytes.NewReader(body))
+	var what Invalidation
+	err = adminapi.Client(*c).Do(ctx, http.MethodPost, invalidatePath, nil, body, &what, maxBody)
+	if r := (*adminapi.Refusal)(nil); errors.As(err, &r) {
+		return 0, &RemoteError{Status: r.Status, Code: r.Code, Description: r.Description}
+	}
 	if err != nil {
 		return 0, fmt.Errorf("credential: %w", err)
 	}
-	r.Header.Set("Content-Type", "application/json")
-	if c.TokenFile != "" {
-		token, err := os.ReadFile(c.TokenFile)
-		if err != nil {
-			return 0, fmt.Errorf("credential: %w", err)
-		}
-		token = bytes.TrimSuffix(bytes.TrimSuffix(token, []byte("\n")), []byte("\r"))
-		if bytes.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c > '~' }) || len(token) == 0 {
-			return 0, errors.New("credential: the file of the token has something else in it") // which is not quoted
-		}
-		r.Header.Set("Authorization", "Bearer "+string(token))
-	}
-	client := http.Client{}
-	if c.HTTP != nil {
-		client = *c.HTTP
-	}
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	response, err := client.Do(r)
-	if err != nil {
-		return 0, fmt.Errorf("credential: %w", err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
-	if err != nil {
-		return 0, fmt.Errorf("credential: %w", err)
-	}
-	kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
-	if response.StatusCode == http.StatusOK && kind == "application/json" {
-		var what Invalidation
-		if err := json.Unmarshal(text, &what); err != nil {
-			return 0, fmt.Errorf("credential: what the server answered cannot be read: %w", err)
-		}
-		return what.Forgotten, nil
-	}
-	e := &RemoteError{Status: response.StatusCode}
-	var p problem
-	if json.Unmarshal(text, &p) == nil {
-		e.Code, e.Description = p.Code, p.Description
-	}
-	return 0, e
+	return what.Forgotten, nil
 }

@@ -1,13 +1,17 @@
 package credential
 
-import "time"
+import (
+	"time"
+
+	"github.com/mcpauth-go/mcpauth/internal/clock"
+)
 
 // PutWallClock puts the wall clock forward, or back.
 func (r *Resolver) PutWallClock(by time.Duration) {
 	before := r.now
-	r.now = func() instant {
+	r.now = func() clock.Instant {
 		now := before()
-		now.wall = now.wall.Add(by)
+		now.Wall = now.Wall.Add(by)
 		return now
 	}
 }

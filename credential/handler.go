@@ -1,13 +1,11 @@
 package credential
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"mime"
 	"net/http"
 
+	"github.com/mcpauth-go/mcpauth/internal/adminapi"
 	"github.com/mcpauth-go/mcpauth/internal/strictjson"
 )
 
@@ -41,50 +39,30 @@ type Invalidation struct {
 func (r *Resolver) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+invalidatePath, r.serveInvalidate)
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		mux.ServeHTTP(w, req)
-	})
+	return adminapi.Handler(mux)
 }
 
 const invalidatePath = "/credentials/invalidate"
 
-// problem is the JSON of an error.
-type problem struct {
-	Code        string `json:"error"`
-	Description string `json:"error_description"`
-}
-
 func (r *Resolver) serveInvalidate(w http.ResponseWriter, req *http.Request) {
-	invalid := func(status int, description string) {
-		writeJSON(w, status, problem{Code: "invalid_request", Description: description})
-	}
-	// No form of a page has this type.
-	if kind, _, err := mime.ParseMediaType(req.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		invalid(http.StatusUnsupportedMediaType, "Content-Type: expected application/json")
-		return
+	invalid := func(description string) {
+		adminapi.Write(w, http.StatusBadRequest, adminapi.Problem{Code: "invalid_request", Description: description})
 	}
 	if req.URL.RawQuery != "" {
-		invalid(http.StatusBadRequest, "a query; expected a JSON object alone")
+		invalid("a query; expected a JSON object alone")
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxBody))
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		invalid(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is longer than %d bytes", maxBody))
-		return
-	}
-	if err != nil {
-		invalid(http.StatusBadRequest, "the body ended too early")
+	body, ok := adminapi.ReadBody(w, req, maxBody)
+	if !ok {
 		return
 	}
 	what, err := parseInvalidation(body)
 	if err != nil {
-		invalid(http.StatusBadRequest, err.Error())
+		invalid(err.Error())
 		return
 	}
 	what.Forgotten = r.Invalidate(what.Issuer, what.UserID, what.Resource)
-	writeJSON(w, http.StatusOK, what)
+	adminapi.Write(w, http.StatusOK, what)
 }
 
 func parseInvalidation(body []byte) (Invalidation, error) {
@@ -117,10 +95,4 @@ func parseInvalidation(body []byte) (Invalidation, error) {
 		return what, errors.New("user_id: missing")
 	}
 	return what, nil
-}
-
-func writeJSON(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a client that has left needs no answer
 }

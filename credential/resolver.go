@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/clock"
 )
 
 const (
@@ -41,7 +42,7 @@ type Resolver struct {
 	source   Source // with guards
 	guards   []*guard
 	perToken bool
-	now      func() instant
+	now      func() clock.Instant
 	cache    *cache
 
 	// mu orders what the cache is told: a fetch that Invalidate has overtaken
@@ -72,7 +73,7 @@ func New(c Config) (*Resolver, error) {
 	if faults := c.faults(); len(faults) > 0 {
 		return nil, &mcpauth.ConfigError{Package: "credential", Faults: faults}
 	}
-	r := &Resolver{config: c, now: sinceNow(), flights: map[key]*flight{}}
+	r := &Resolver{config: c, now: clock.Start(), flights: map[key]*flight{}}
 	r.source = r.guarded(c.Source)
 	for _, g := range r.guards {
 		_, is := g.source.(interface{ PerToken() })
@@ -141,7 +142,7 @@ func (r *Resolver) Resolve(ctx context.Context, id *mcpauth.Identity, resourceTy
 		now := r.now()
 		if h := l.held.Load(); h.good(now) && h.isFresh(now) && current(id, now) && r.inEpoch(l.epoch) {
 			r.hits.Add(1)
-			if int64(now.mono) >= h.ahead.Load() {
+			if int64(now.Mono) >= h.ahead.Load() {
 				r.askAhead(ctx, l.key, h, id, now)
 			}
 			return h.credential, nil
@@ -151,8 +152,8 @@ func (r *Resolver) Resolve(ctx context.Context, id *mcpauth.Identity, resourceTy
 }
 
 // current reports whether the token of id is still taken.
-func current(id *mcpauth.Identity, now instant) bool {
-	return id.Expiry().IsZero() || now.wall.Before(id.Expiry())
+func current(id *mcpauth.Identity, now clock.Instant) bool {
+	return id.Expiry().IsZero() || now.Wall.Before(id.Expiry())
 }
 
 func (r *Resolver) epoch() uint32 {
@@ -196,7 +197,7 @@ func (r *Resolver) look(ctx context.Context, id *mcpauth.Identity, resourceType 
 		if h.isFresh(now) {
 			r.cache.links.Set(near{id, strings.Clone(resourceType)}, &link{e, epoch})
 		}
-		if int64(now.mono) >= h.ahead.Load() {
+		if int64(now.Mono) >= h.ahead.Load() {
 			r.askAhead(ctx, k, h, id, now)
 		}
 		return h.credential, nil
@@ -305,12 +306,12 @@ func (r *Resolver) fly(ctx context.Context, k key, id *mcpauth.Identity, resourc
 }
 
 // askAhead begins a fetch that nobody waits for.
-func (r *Resolver) askAhead(ctx context.Context, k key, h *held, id *mcpauth.Identity, now instant) {
+func (r *Resolver) askAhead(ctx context.Context, k key, h *held, id *mcpauth.Identity, now clock.Instant) {
 	due := h.ahead.Load()
 	// Whoever moves the time begins it. A fetch that fails comes again later,
 	// with jitter, lest the credentials of many users keep in step.
 	pause := againAfter + rand.N(againAfter/5)
-	if int64(now.mono) >= due && h.ahead.CompareAndSwap(due, int64(now.mono+r.config.Timeout+pause)) {
+	if int64(now.Mono) >= due && h.ahead.CompareAndSwap(due, int64(now.Mono+r.config.Timeout+pause)) {
 		_, _ = r.fly(ctx, k, id, h.resource, h) // where there is none, there is nothing to do
 	}
 }
@@ -326,7 +327,7 @@ func (r *Resolver) fetch(ctx context.Context, f *flight) {
 	r.fetches.Add(1)
 	found, err := r.source.Fetch(ctx, f.id, f.resource)
 	if err == nil {
-		err = check(found, r.now().wall)
+		err = check(found, r.now().Wall)
 	}
 	if err != nil {
 		found = nil
@@ -339,7 +340,7 @@ func (r *Resolver) fetch(ctx context.Context, f *flight) {
 }
 
 // land ends a flight, however it came to its end.
-func (r *Resolver) land(ctx context.Context, f *flight, began instant, epoch uint32) {
+func (r *Resolver) land(ctx context.Context, f *flight, began clock.Instant, epoch uint32) {
 	defer close(f.done)
 	if r.keep(f, began, epoch) {
 		r.config.Logger.LogAttrs(ctx, slog.LevelDebug, "credential not fetched anew, the last good one stays",
@@ -349,7 +350,7 @@ func (r *Resolver) land(ctx context.Context, f *flight, began instant, epoch uin
 
 // keep puts away what a flight has brought. stays says that it has brought nothing,
 // and there is what the one before has brought.
-func (r *Resolver) keep(f *flight, began instant, epoch uint32) (stays bool) {
+func (r *Resolver) keep(f *flight, began clock.Instant, epoch uint32) (stays bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.flights[f.key] == f {
@@ -371,7 +372,7 @@ func (r *Resolver) keep(f *flight, began instant, epoch uint32) (stays bool) {
 		r.cache.entries.Invalidate(f.key)
 	case before != nil:
 		before.failing.Store(true)
-		before.ahead.Store(int64(r.now().mono + max(againAfter, pause) + rand.N(againAfter/5)))
+		before.ahead.Store(int64(r.now().Mono + max(againAfter, pause) + rand.N(againAfter/5)))
 		return true
 	}
 	return false
@@ -386,7 +387,7 @@ func (r *Resolver) remember(f *flight) time.Duration {
 		return 0
 	}
 	wait = cmp.Or(wait, remembered)
-	pause, now := min(wait, rememberedAtMost), r.now().mono
+	pause, now := min(wait, rememberedAtMost), r.now().Mono
 	r.cache.failures.Set(f.key, &failure{
 		issuer: f.id.Issuer(), userID: f.id.UserID(), resource: f.resource, err: f.err, until: now + pause, again: now + wait,
 	})
@@ -394,13 +395,13 @@ func (r *Resolver) remember(f *flight) time.Duration {
 }
 
 // follow takes over what rejections of the credential before have led to.
-func (h *held) follow(before *held, began instant) {
+func (h *held) follow(before *held, began clock.Instant) {
 	if before == nil {
 		return
 	}
 	h.forcedAt = before.forcedAt
-	if before.forced.Load() && before.fresh.Load() <= int64(began.mono) {
-		h.forcedAt = began.mono
+	if before.forced.Load() && before.fresh.Load() <= int64(began.Mono) {
+		h.forcedAt = began.Mono
 		h.forced.Store(before.credential.Equal(h.credential))
 	}
 }
@@ -424,7 +425,7 @@ func (r *Resolver) rejected(c *mcpauth.Credential, k key) {
 	if h == nil || !h.credential.Equal(c) || h.forced.Swap(true) {
 		return
 	}
-	due := int64(max(r.now().mono, h.forcedAt+forcedEvery))
+	due := int64(max(r.now().Mono, h.forcedAt+forcedEvery))
 	h.ahead.Store(math.MaxInt64) // the next fetch is not one in the background
 	for {
 		fresh := h.fresh.Load()

@@ -1,18 +1,15 @@
 package revoke
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"mime"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
-	"strings"
+
+	"github.com/mcpauth-go/mcpauth/internal/adminapi"
 )
 
 // Client speaks to the [List.Handler] of a running server.
@@ -95,55 +92,12 @@ func (c *Client) Page(ctx context.Context, q Query) (Page, error) {
 const maxAnswer = 64 << 20 // the largest page
 
 func (c *Client) do(ctx context.Context, method, path string, query url.Values, body []byte, into any) error {
-	target := strings.TrimSuffix(c.URL, "/") + path
-	if len(query) > 0 {
-		target += "?" + query.Encode()
+	err := adminapi.Client(*c).Do(ctx, method, path, query, body, into, maxAnswer)
+	if r := (*adminapi.Refusal)(nil); errors.As(err, &r) {
+		return &RemoteError{Status: r.Status, Code: r.Code, Description: r.Description, Field: r.Field}
 	}
-	r, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("revoke: %w", err)
 	}
-	if method == http.MethodPost {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	if c.TokenFile != "" {
-		token, err := os.ReadFile(c.TokenFile)
-		if err != nil {
-			return fmt.Errorf("revoke: %w", err)
-		}
-		token = bytes.TrimSuffix(bytes.TrimSuffix(token, []byte("\n")), []byte("\r"))
-		if bytes.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c > '~' }) || len(token) == 0 {
-			return errors.New("revoke: the file of the token has something else in it") // which is not quoted
-		}
-		r.Header.Set("Authorization", "Bearer "+string(token))
-	}
-	client := http.Client{}
-	if c.HTTP != nil {
-		client = *c.HTTP
-	}
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	response, err := client.Do(r)
-	if err != nil {
-		return fmt.Errorf("revoke: %w", err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("revoke: %w", err)
-	}
-	switch kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")); {
-	case response.StatusCode == http.StatusNoContent && into == nil:
-		return nil
-	case response.StatusCode == http.StatusOK && into != nil && kind == "application/json":
-		if err := json.Unmarshal(text, into); err != nil {
-			return fmt.Errorf("revoke: what the server answered cannot be read: %w", err)
-		}
-		return nil
-	}
-	e := &RemoteError{Status: response.StatusCode}
-	var p problem
-	if json.Unmarshal(text, &p) == nil {
-		e.Code, e.Description, e.Field = p.Code, p.Description, p.Field
-	}
-	return e
+	return nil
 }

@@ -1,12 +1,9 @@
 package revoke
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -14,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/adminapi"
 	"github.com/mcpauth-go/mcpauth/internal/strictjson"
 )
 
@@ -48,18 +46,7 @@ func (l *List) Handler() http.Handler {
 	mux.HandleFunc("POST /revocations", l.serveRevoke)
 	mux.HandleFunc("GET /revocations", l.servePage)
 	mux.HandleFunc("DELETE /blocks", l.serveLift)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		mux.ServeHTTP(w, r)
-	})
-}
-
-// problem is the JSON of an error.
-type problem struct {
-	Code        string `json:"error"`
-	Description string `json:"error_description"`
-	Field       string `json:"field,omitzero"`
+	return adminapi.Handler(mux)
 }
 
 func (l *List) serveRevoke(w http.ResponseWriter, r *http.Request) {
@@ -67,19 +54,8 @@ func (l *List) serveRevoke(w http.ResponseWriter, r *http.Request) {
 		l.fail(w, r, err)
 		return
 	}
-	// No form of a page has this type.
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		answer(w, http.StatusUnsupportedMediaType, problem{Code: "invalid_request", Description: "Content-Type: expected application/json"})
-		return
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		answer(w, http.StatusRequestEntityTooLarge, problem{Code: "invalid_request", Description: fmt.Sprintf("the body is longer than %d bytes", maxBody)})
-		return
-	case err != nil:
-		l.fail(w, r, invalid("", "the body ended too early", ""))
+	body, ok := adminapi.ReadBody(w, r, maxBody)
+	if !ok {
 		return
 	}
 	revocation, err := parseRevocation(body)
@@ -203,7 +179,7 @@ func (l *List) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var fault *InvalidError
 	switch {
 	case errors.As(err, &fault):
-		p := problem{Code: "invalid_request", Field: fault.Faults[0].Field}
+		p := adminapi.Problem{Code: "invalid_request", Field: fault.Faults[0].Field}
 		for i, f := range fault.Faults {
 			if i > 0 {
 				p.Description += "; "
@@ -218,18 +194,18 @@ func (l *List) fail(w http.ResponseWriter, r *http.Request, err error) {
 		}
 		answer(w, http.StatusBadRequest, p)
 	case errors.Is(err, ErrNotBlocked):
-		answer(w, http.StatusNotFound, problem{Code: "not_blocked", Description: "the user is not blocked"})
+		answer(w, http.StatusNotFound, adminapi.Problem{Code: "not_blocked", Description: "the user is not blocked"})
 	case errors.Is(err, ErrFull):
-		answer(w, http.StatusInsufficientStorage, problem{Code: "full", Description: "the list is full: the revocation has no effect"})
+		answer(w, http.StatusInsufficientStorage, adminapi.Problem{Code: "full", Description: "the list is full: the revocation has no effect"})
 	case errors.Is(err, ErrNotSaved) && r.Method == http.MethodDelete:
-		answer(w, http.StatusServiceUnavailable, problem{Code: "not_saved", Description: "the file has not taken it: the block stays for now"})
+		answer(w, http.StatusServiceUnavailable, adminapi.Problem{Code: "not_saved", Description: "the file has not taken it: the block stays for now"})
 	case errors.Is(err, ErrNotSaved):
-		answer(w, http.StatusServiceUnavailable, problem{Code: "not_saved", Description: "the file has not taken it: the revocation is effective until this process ends, and will be tried again"})
+		answer(w, http.StatusServiceUnavailable, adminapi.Problem{Code: "not_saved", Description: "the file has not taken it: the revocation is effective until this process ends, and will be tried again"})
 	case errors.Is(err, ErrClosed):
-		answer(w, http.StatusServiceUnavailable, problem{Code: "closed", Description: "the server is stopping: nothing has changed"})
+		answer(w, http.StatusServiceUnavailable, adminapi.Problem{Code: "closed", Description: "the server is stopping: nothing has changed"})
 	default:
 		l.config.Logger.LogAttrs(r.Context(), slog.LevelError, "request about revocations failed", slog.Any("error", err))
-		answer(w, http.StatusServiceUnavailable, problem{Code: "unavailable", Description: "this cannot be done now; the log says why"})
+		answer(w, http.StatusServiceUnavailable, adminapi.Problem{Code: "unavailable", Description: "this cannot be done now; the log says why"})
 	}
 }
 
@@ -237,7 +213,5 @@ func answer(w http.ResponseWriter, status int, body any) {
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(int(retryEvery/time.Second)))
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(body) // who has gone does not read it
+	adminapi.Write(w, status, body)
 }

@@ -14,13 +14,22 @@ import (
 	"unsafe"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/clock"
+	"github.com/mcpauth-go/mcpauth/internal/recall"
 	"github.com/mcpauth-go/mcpauth/internal/tokentest"
 )
 
-// clock is both clocks of a provider, each set by hand.
-type clock struct{ instant }
+// fakeClock is both clocks of a provider, each set by hand.
+type fakeClock struct {
+	wall int64
+	mono time.Duration
+}
 
-func (c *clock) pass(d time.Duration) {
+func (c *fakeClock) now() clock.Instant {
+	return clock.Instant{Wall: time.Unix(c.wall, 0), Mono: c.mono}
+}
+
+func (c *fakeClock) pass(d time.Duration) {
 	c.mono += d
 	c.wall += int64(d / time.Second)
 }
@@ -28,7 +37,7 @@ func (c *clock) pass(d time.Duration) {
 var cacheKey = tokentest.Key{Algorithm: "HS512", Private: tokentest.Secret("cache")}
 
 // clocked returns a provider with a clock of its own.
-func clocked(t testing.TB, cache Cache) (*Provider, *clock) {
+func clocked(t testing.TB, cache Cache) (*Provider, *fakeClock) {
 	t.Helper()
 	p, err := New(Config{Cache: cache, Logger: slog.New(slog.DiscardHandler), Issuers: []Issuer{{
 		Name: "i", Audience: []string{"a"}, Algorithms: []Algorithm{HS512}, Keys: []KeySource{Secret(mcpauth.NewSecret(string(tokentest.Secret("cache"))))},
@@ -37,13 +46,13 @@ func clocked(t testing.TB, cache Cache) (*Provider, *clock) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Close() })
-	c := &clock{instant{wall: time.Now().Unix()}}
-	p.now = func() instant { return c.instant }
+	c := &fakeClock{wall: time.Now().Unix()}
+	p.now = c.now
 	return p, c
 }
 
 // tokenFor is a good token of the user's that ends after life.
-func tokenFor(user string, c *clock, life time.Duration) string {
+func tokenFor(user string, c *fakeClock, life time.Duration) string {
 	return cacheKey.Token(cacheKey.Header(), fmt.Sprintf(`{"iss":"i","aud":"a","userId":%q,"iat":%d,"exp":%d}`, user, c.wall, c.wall+int64(life/time.Second)))
 }
 
@@ -182,7 +191,7 @@ func TestExpiredEntriesAreRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer p.Close()
-		now := &clock{instant{wall: time.Now().Unix()}}
+		now := &fakeClock{wall: time.Now().Unix()}
 		for i := range 100 {
 			mustPass(t, p, tokenFor(fmt.Sprint(i), now, 30*time.Second))
 			code(p, fmt.Sprint("bad", i))
@@ -224,19 +233,20 @@ func TestRefusalsThatAreRemembered(t *testing.T) {
 		if got := code(p, test.token); got != test.code {
 			t.Errorf("code = %q, want %q", got, test.code)
 		}
-		err, remembered := p.refused.get(test.token, p.generation.Load(), c.instant)
+		err, remembered := p.refused.Get(test.token, p.generation.Load(), c.now())
 		if remembered != test.remembered || remembered && mcpauth.AsError(err).Code != test.code {
 			t.Errorf("%q remembered: %v (%v), want %v", test.code, remembered, err, test.remembered)
 		}
-		if _, kept := p.accepted.get(test.token, c.instant); kept != (test.code == "") {
+		if _, kept := p.accepted.get(test.token, c.now()); kept != (test.code == "") {
 			t.Errorf("%q among the accepted: %v", test.code, kept)
 		}
-		if _, other := p.refused.get(test.token, p.generation.Load()+1, c.instant); other {
+		if _, other := p.refused.Get(test.token, p.generation.Load()+1, c.now()); other {
 			t.Errorf("%q is remembered past a change of keys", test.code)
 		}
-		later := instant{c.wall, c.mono + refusalTTL}
-		if _, late := p.refused.get(test.token, p.generation.Load(), later); late {
-			t.Errorf("%q is remembered for longer than %s", test.code, refusalTTL)
+		later := c.now()
+		later.Mono += recall.RefusalTTL
+		if _, late := p.refused.Get(test.token, p.generation.Load(), later); late {
+			t.Errorf("%q is remembered for longer than %s", test.code, recall.RefusalTTL)
 		}
 	}
 }
@@ -252,7 +262,7 @@ func TestUnknownKeyIsNeverRemembered(t *testing.T) {
 	if got := code(p, token); got != mcpauth.ErrUnknownKey {
 		t.Errorf("code = %q", got)
 	}
-	if _, remembered := p.refused.get(token, 0, p.now()); remembered {
+	if _, remembered := p.refused.Get(token, 0, p.now()); remembered {
 		t.Error("an unknown key is remembered")
 	}
 }
@@ -261,11 +271,11 @@ func TestRefusalsNeverPushOutAcceptedTokens(t *testing.T) {
 	p, c := clocked(t, Cache{})
 	token := tokenFor("u", c, time.Hour)
 	id := mustPass(t, p, token)
-	for i := range maxRefusals + 2000 {
+	for i := range recall.MaxRefusals + 2000 {
 		code(p, fmt.Sprintf("bad-%d", i))
 	}
 	p.refused.CleanUp()
-	if s := p.Stats(); s.Refused.Entries > maxRefusals || s.Refused.Evictions == 0 || s.Accepted.Entries != 1 {
+	if s := p.Stats(); s.Refused.Entries > recall.MaxRefusals || s.Refused.Evictions == 0 || s.Accepted.Entries != 1 {
 		t.Errorf("stats = %+v", s)
 	}
 	if mustPass(t, p, token) != id {
@@ -290,11 +300,11 @@ func TestConcurrentFirstRequestsVerifyOnce(t *testing.T) {
 		// which stays there until all the others wait.
 		var looks atomic.Int64
 		proceed := make(chan struct{})
-		p.now = func() instant {
+		p.now = func() clock.Instant {
 			if looks.Add(1) == 2 {
 				<-proceed
 			}
-			return c.instant
+			return c.now()
 		}
 		var group sync.WaitGroup
 		ids := make([]*mcpauth.Identity, 32)

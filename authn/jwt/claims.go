@@ -5,12 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
-	"strconv"
 	"strings"
 	"unicode"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/claim"
 	"github.com/mcpauth-go/mcpauth/internal/strictjson"
 )
 
@@ -23,23 +22,11 @@ type claims struct {
 	scope, scp              []byte // undecoded
 	typ, tokenUse           []byte
 	bound                   bool // has "cnf"
-	expiry                  date
-	notBefore               date
-	issuedAt                date
-	hasAudience             bool
-	audienceFits            bool
-	firstAudience           []byte // for the log
+	expiry                  claim.Date
+	notBefore               claim.Date
+	issuedAt                claim.Date
+	audience                claim.Audience
 }
-
-// date is a NumericDate (RFC 7519, section 2) in whole seconds.
-type date struct {
-	seconds int64
-	set     bool
-}
-
-// maxDate is the last second of the year 9999, the last that RFC 3339 can
-// write.
-const maxDate = 253402300799
 
 // readClaims decodes a payload as tokens of iss are read.
 func readClaims(payload []byte, iss *issuer) (claims, error) {
@@ -51,17 +38,17 @@ func readClaims(payload []byte, iss *issuer) (claims, error) {
 		var err error
 		switch string(name) {
 		case "iss":
-			c.issuer, err = text(name, value)
+			c.issuer, err = claim.Text(name, value)
 		case "sub":
-			c.subject, err = text(name, value)
+			c.subject, err = claim.Text(name, value)
 		case "jti":
-			_, err = text(name, value)
+			_, err = claim.Text(name, value)
 		case "exp":
-			c.expiry, err = numericDate(name, value)
+			c.expiry, err = claim.NumericDate(name, value)
 		case "nbf":
-			c.notBefore, err = numericDate(name, value)
+			c.notBefore, err = claim.NumericDate(name, value)
 		case "iat":
-			c.issuedAt, err = numericDate(name, value)
+			c.issuedAt, err = claim.NumericDate(name, value)
 		case "aud":
 			if !isAudience && strictjson.IsNull(value) {
 				err = fmt.Errorf("%q is null", name)
@@ -73,7 +60,7 @@ func readClaims(payload []byte, iss *issuer) (claims, error) {
 			return err
 		}
 		if isAudience {
-			if err := c.readAudience(name, value, iss.Audience); err != nil {
+			if err := c.audience.Read(iss.AudienceClaim, value, iss.Audience); err != nil {
 				return err
 			}
 		}
@@ -92,11 +79,11 @@ func readClaims(payload []byte, iss *issuer) (claims, error) {
 		}
 		switch string(name) {
 		case iss.TokenIDClaim: // what is there and is no name could not be revoked by it
-			c.tokenID, err = text(name, value)
+			c.tokenID, err = claim.Text(name, value)
 			registered = true
 		case iss.SessionIDClaim:
 			if !strictjson.IsNull(value) { // as good as absent
-				c.sessionID, err = text(name, value)
+				c.sessionID, err = claim.Text(name, value)
 			}
 			registered = true
 		}
@@ -109,9 +96,9 @@ func readClaims(payload []byte, iss *issuer) (claims, error) {
 		case "scp":
 			c.scp = value
 		case "typ":
-			c.typ, err = text(name, value)
+			c.typ, err = claim.Text(name, value)
 		case "token_use":
-			c.tokenUse, err = text(name, value)
+			c.tokenUse, err = claim.Text(name, value)
 		case "cnf":
 			c.bound = true
 		default:
@@ -124,55 +111,6 @@ func readClaims(payload []byte, iss *issuer) (claims, error) {
 	return c, err
 }
 
-func text[Name string | []byte](name Name, value []byte) ([]byte, error) {
-	s, ok := strictjson.String(value)
-	if !ok {
-		return nil, fmt.Errorf("%q is not a string", name)
-	}
-	return s, nil
-}
-
-func (c *claims) readAudience(name, value []byte, wanted []string) error {
-	c.hasAudience = true
-	one := func(value []byte) error {
-		aud, err := text(name, value)
-		if err != nil {
-			return err
-		}
-		if c.firstAudience == nil {
-			c.firstAudience = aud
-		}
-		for _, w := range wanted {
-			c.audienceFits = c.audienceFits || string(aud) == w
-		}
-		return nil
-	}
-	if len(value) > 0 && value[0] == '[' {
-		return strictjson.Array(value, one)
-	}
-	return one(value)
-}
-
-func numericDate(name, value []byte) (date, error) {
-	if c := value[0]; c != '-' && (c < '0' || c > '9') {
-		return date{}, fmt.Errorf("%q is not a number", name)
-	}
-	// Nearly every date is a plain integer: no string, no float.
-	whole, digits := int64(0), len(value) <= len("253402300799")
-	for _, c := range value {
-		digits = digits && c >= '0' && c <= '9'
-		whole = whole*10 + int64(c-'0')
-	}
-	if digits && whole <= maxDate {
-		return date{whole, true}, nil
-	}
-	f, err := strconv.ParseFloat(string(value), 64)
-	if f = math.Floor(f); err != nil || !(f >= 0 && f <= maxDate) {
-		return date{}, fmt.Errorf("%q is not a date between 1970 and 9999", name)
-	}
-	return date{int64(f), true}, nil
-}
-
 // foldVariant returns the security-relevant claim that name equals in all but
 // case, as Unicode folds it. The JSON library ignores such a name, but others
 // read it as the claim itself, and would see another token than we do.
@@ -181,8 +119,8 @@ func foldVariant(name []byte, userIDClaim, tenantClaim string) string {
 	for _, c := range name {
 		ascii = ascii && c < 0x80
 	}
-	differs := func(claim string) bool {
-		return (!ascii || len(name) == len(claim)) && strings.EqualFold(string(name), claim)
+	differs := func(registered string) bool {
+		return (!ascii || len(name) == len(registered)) && strings.EqualFold(string(name), registered)
 	}
 	if differs(userIDClaim) {
 		return userIDClaim
@@ -193,9 +131,9 @@ func foldVariant(name []byte, userIDClaim, tenantClaim string) string {
 	if ascii && len(name) != len("iss") {
 		return ""
 	}
-	for _, claim := range []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"} {
-		if differs(claim) {
-			return claim
+	for _, registered := range []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"} {
+		if differs(registered) {
+			return registered
 		}
 	}
 	return ""
@@ -207,15 +145,15 @@ func foldVariant(name []byte, userIDClaim, tenantClaim string) string {
 func (c *claims) scopeText() ([]byte, error) {
 	switch {
 	case c.scope != nil:
-		return text("scope", c.scope)
+		return claim.Text("scope", c.scope)
 	case c.scp == nil:
 		return nil, nil
 	case c.scp[0] != '[':
-		return text("scp", c.scp)
+		return claim.Text("scp", c.scp)
 	}
 	var all []byte
 	err := strictjson.Array(c.scp, func(value []byte) error {
-		s, err := text("scp", value)
+		s, err := claim.Text("scp", value)
 		all = append(append(all, s...), ' ')
 		return err
 	})
@@ -235,7 +173,7 @@ func peekIssuer(payload []byte) ([]byte, error) {
 	if value == nil {
 		return nil, errNoIssuerClaim
 	}
-	return text("iss", value)
+	return claim.Text("iss", value)
 }
 
 // validID refuses ids, of users and of tenants, that would forge a line where they are written down.

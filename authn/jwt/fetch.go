@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/claim"
 	"github.com/mcpauth-go/mcpauth/internal/jwk"
 	"github.com/mcpauth-go/mcpauth/internal/keyset"
 	"github.com/mcpauth-go/mcpauth/internal/outbound"
@@ -276,16 +277,16 @@ func (iss *issuer) mayServe(alg Algorithm) bool {
 // signed with a key that is not there now. It never leaves this package.
 type lacking struct {
 	issuer   *issuer
-	keys     *keys // that the key is not among
-	fetched  int64 // when the last fetch began that brought these keys
-	issuedAt date  // of the token
-	refusal  error // for when the issuer does not have the key
+	keys     *keys      // that the key is not among
+	fetched  int64      // when the last fetch began that brought these keys
+	issuedAt claim.Date // of the token
+	refusal  error      // for when the issuer does not have the key
 }
 
 func (l *lacking) Error() string { return "a key that is not known now" }
 
 // lack returns a *lacking for a token whose key is not among k.
-func (iss *issuer) lack(k *keys, issuedAt date, refusal error) error {
+func (iss *issuer) lack(k *keys, issuedAt claim.Date, refusal error) error {
 	l := &lacking{issuer: iss, keys: k, fetched: iss.fetched.at.Load(), issuedAt: issuedAt, refusal: refusal}
 	if !k.current() {
 		return errKeysChanged // the time may be that of the new ones
@@ -345,7 +346,7 @@ func (p *Provider) verifyAgain(token string, l *lacking) (*mcpauth.Identity, err
 // Otherwise the key may be a new one, and a client that was told to log in
 // again would do so for nothing.
 func (l *lacking) answer(fresh bool, retryAfter time.Duration, cause error) error {
-	if l.keys.set != noKeys && (fresh || l.issuedAt.set && l.fetched > l.issuedAt.seconds) {
+	if l.keys.set != noKeys && (fresh || l.issuedAt.Set && l.fetched > l.issuedAt.Seconds) {
 		return l.refusal
 	}
 	return &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "The keys to verify the token are not available now. Please try again later.",

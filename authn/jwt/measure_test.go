@@ -1,10 +1,13 @@
 package jwt
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mcpauth-go/mcpauth/internal/recall"
 )
 
 func measured(t *testing.T, p *Provider) map[string]float64 {
@@ -31,14 +34,15 @@ func TestMeasureSaysWhatTheCachesHold(t *testing.T) {
 		mustPass(t, p, token)
 		size += float64(len(token) + entryOverhead)
 	}
-	code(p, "x")
+	for i := range recall.MaxRefusals + 7 {
+		code(p, fmt.Sprint("x", i))
+	}
 	p.accepted.CleanUp()
 	p.refused.CleanUp()
 	p.latest.CleanUp()
-	p.refused.evictions.Store(7)
 	want := map[string]float64{
 		"mcpauth_jwt_cache_entries accepted":          2,
-		"mcpauth_jwt_cache_entries refused":           1,
+		"mcpauth_jwt_cache_entries refused":           recall.MaxRefusals,
 		"mcpauth_jwt_cache_entries forwarded":         2,
 		"mcpauth_jwt_cache_bytes accepted":            size,
 		"mcpauth_jwt_cache_bytes forwarded":           size,

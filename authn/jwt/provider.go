@@ -13,7 +13,9 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/clock"
 	"github.com/mcpauth-go/mcpauth/internal/jws"
+	"github.com/mcpauth-go/mcpauth/internal/recall"
 )
 
 // Provider verifies tokens. It is safe for concurrent use.
@@ -23,10 +25,10 @@ type Provider struct {
 	issuers map[string]*issuer // by each exact "iss"
 	names   []string           // of the issuers, as in the configuration, for messages
 	only    *issuer            // the one issuer, when there is just one
-	now     func() instant
+	now     func() clock.Instant
 
-	accepted *accepted // nil when results are not kept
-	refused  *refused  // nil when refusals are not kept
+	accepted *accepted               // nil when results are not kept
+	refused  *recall.Refused[uint64] // nil when refusals are not kept
 	latest   *latest
 	flight   singleflight.Group
 	headers  jws.Headers
@@ -43,22 +45,6 @@ type Provider struct {
 }
 
 var _ mcpauth.Lifecycle = (*Provider)(nil)
-
-// instant is a moment on both clocks: the wall clock, by which tokens are
-// dated, and the monotonic one, by which results are kept, so that a wall
-// clock that is put back makes nothing live longer.
-type instant struct {
-	wall int64         // seconds since 1970
-	mono time.Duration // since the provider was made
-}
-
-func sinceNow() func() instant {
-	epoch := time.Now()
-	return func() instant {
-		t := time.Now()
-		return instant{wall: t.Unix(), mono: t.Sub(epoch)}
-	}
-}
 
 // New returns a Provider for c. It reads all static keys; the error, a
 // *mcpauth.ConfigError, has everything that is wrong with the configuration
@@ -101,7 +87,7 @@ func New(c Config) (*Provider, error) {
 			p.newSource(iss)
 		}
 	}
-	p.now = sinceNow()
+	p.now = clock.Start()
 	// The forwarding index may hold tokens that the cache has let go, so each
 	// gets its share of the bound.
 	share := c.Cache.MaxBytes
@@ -109,7 +95,7 @@ func New(c Config) (*Provider, error) {
 		share /= 2
 		p.accepted = newAccepted(share, c.Cache.TTL, p.now)
 		if !c.Cache.RefusalsOff {
-			p.refused = newRefused()
+			p.refused = recall.NewRefused[uint64]()
 		}
 	}
 	p.latest = newLatest(share, p.now)
@@ -307,12 +293,12 @@ type CacheStats struct {
 
 // Stats returns the present state of the caches and of fetched keys.
 func (p *Provider) Stats() Stats {
-	s := Stats{Forwarded: p.latest.stats()}
+	s := Stats{Forwarded: CacheStats(p.latest.Stats())}
 	if p.accepted != nil {
-		s.Accepted = p.accepted.stats()
+		s.Accepted = CacheStats(p.accepted.Stats())
 	}
 	if p.refused != nil {
-		s.Refused = p.refused.stats()
+		s.Refused = CacheStats(p.refused.Stats())
 	}
 	for _, iss := range p.order {
 		if iss.fetched != nil {

@@ -83,8 +83,8 @@ func (c *claims) revocable(signingInput []byte) mcpauth.Revocable {
 		sum := sha256.Sum256(signingInput)
 		r.TokenID = "sha256:" + hex.EncodeToString(sum[:])
 	}
-	if c.issuedAt.set {
-		r.IssuedAt = time.Unix(c.issuedAt.seconds, 0)
+	if c.issuedAt.Set {
+		r.IssuedAt = time.Unix(c.issuedAt.Seconds, 0)
 	}
 	return r
 }

@@ -10,8 +10,11 @@ import (
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/claim"
+	"github.com/mcpauth-go/mcpauth/internal/clock"
 	"github.com/mcpauth-go/mcpauth/internal/jwk"
 	"github.com/mcpauth-go/mcpauth/internal/jws"
+	"github.com/mcpauth-go/mcpauth/internal/recall"
 )
 
 // Authenticate implements [mcpauth.Provider] with the bearer token of the
@@ -47,7 +50,7 @@ func (p *Provider) Verify(ctx context.Context, token string) (*mcpauth.Identity,
 			}
 		}
 		if p.refused != nil {
-			if err, ok := p.refused.get(token, p.generation.Load(), now); ok {
+			if err, ok := p.refused.Get(token, p.generation.Load(), now); ok {
 				return nil, err
 			}
 		}
@@ -100,7 +103,7 @@ func (p *Provider) verifyOnce(token string) (*entry, error) {
 				p.clear()
 			}
 		} else if p.refused != nil && lasting(err) {
-			p.refused.put(token, err, generation, now)
+			p.refused.Put(token, err, generation, now, recall.RefusalTTL)
 		}
 		return &outcome{token, e, err}, nil
 	})
@@ -118,7 +121,7 @@ type outcome struct {
 }
 
 // admit turns an entry into an answer for this moment.
-func admit(e *entry, err error, now instant) (*mcpauth.Identity, error) {
+func admit(e *entry, err error, now clock.Instant) (*mcpauth.Identity, error) {
 	if err == nil {
 		err = e.check(now)
 	}
@@ -143,13 +146,13 @@ type entry struct {
 
 // check is the one judgement of whether a verified token is good now. It is
 // made of new results and of cached ones alike.
-func (e *entry) check(now instant) error {
+func (e *entry) check(now clock.Instant) error {
 	switch {
 	case !e.keys.current():
 		return errKeysChanged
-	case now.wall >= e.end:
+	case now.Unix() >= e.end:
 		return expired(e.end, now)
-	case now.wall < e.notBefore:
+	case now.Unix() < e.notBefore:
 		return errNotYetValid
 	case e.revoked():
 		return errRevoked(e.identity)
@@ -174,7 +177,7 @@ var scratches = sync.Pool{New: func() any {
 }}
 
 // verify does the whole work on a token, without any cache.
-func (p *Provider) verify(token string, now instant) (*entry, error) {
+func (p *Provider) verify(token string, now clock.Instant) (*entry, error) {
 	s := scratches.Get().(*scratch)
 	defer scratches.Put(s)
 	s.token = append(s.token[:0], token...)
@@ -356,7 +359,7 @@ func (iss *issuer) checkType(h jws.Header) error {
 
 // judge compares claims with what iss says and notes in e from when to when
 // they hold.
-func (iss *issuer) judge(c *claims, e *entry, now instant) error {
+func (iss *issuer) judge(c *claims, e *entry, now clock.Instant) error {
 	tenant, ours := iss.takes(c.issuer)
 	switch {
 	case c.issuer == nil:
@@ -371,36 +374,36 @@ func (iss *issuer) judge(c *claims, e *entry, now instant) error {
 		return malformed(fmt.Errorf(`"token_use" %.64q is not that of an access token`, c.tokenUse))
 	case c.bound && !iss.AllowBoundTokens:
 		return malformed(errBound)
-	case !c.expiry.set && !iss.AllowMissingExpiry:
+	case !c.expiry.Set && !iss.AllowMissingExpiry:
 		return missing("exp")
-	case !c.issuedAt.set && iss.MaxLifetime > 0:
+	case !c.issuedAt.Set && iss.MaxLifetime > 0:
 		return missing("iat")
 	}
 
-	e.end = maxDate
-	if c.expiry.set {
-		e.end = c.expiry.seconds + int64(iss.ExpiryLeeway/time.Second)
+	e.end = claim.MaxDate
+	if c.expiry.Set {
+		e.end = c.expiry.Seconds + int64(iss.ExpiryLeeway/time.Second)
 	}
 	if iss.MaxLifetime > 0 {
-		e.end = min(e.end, c.issuedAt.seconds+int64(iss.MaxLifetime/time.Second))
+		e.end = min(e.end, c.issuedAt.Seconds+int64(iss.MaxLifetime/time.Second))
 	}
-	if c.notBefore.set {
-		e.notBefore = c.notBefore.seconds
+	if c.notBefore.Set {
+		e.notBefore = c.notBefore.Seconds
 	}
-	if c.issuedAt.set {
-		e.notBefore = max(e.notBefore, c.issuedAt.seconds)
+	if c.issuedAt.Set {
+		e.notBefore = max(e.notBefore, c.issuedAt.Seconds)
 	}
 	e.notBefore -= int64(iss.ClockTolerance / time.Second)
 	switch {
-	case now.wall >= e.end:
+	case now.Unix() >= e.end:
 		return expired(e.end, now)
-	case now.wall < e.notBefore:
+	case now.Unix() < e.notBefore:
 		return errNotYetValid
-	case !c.hasAudience && !iss.AnyAudience:
+	case !c.audience.Present && !iss.AnyAudience:
 		return missing(iss.AudienceClaim)
-	case !c.audienceFits && !iss.AnyAudience:
+	case !c.audience.Fits && !iss.AnyAudience:
 		return refuse(mcpauth.ErrWrongAudience, "the token is meant for another audience. Please request a token for this server",
-			fmt.Errorf("audience %.200q is none of %q", c.firstAudience, iss.Audience))
+			fmt.Errorf("audience %.200q is none of %q", c.audience.First, iss.Audience))
 	}
 	return nil
 }
@@ -409,7 +412,7 @@ func (iss *issuer) judge(c *claims, e *entry, now instant) error {
 // be trusted, but a token which says that it is another issuer's, out of date
 // or for another audience is better refused with that: no key would help it,
 // and none is fetched for it. Where one may be, the result is a *lacking.
-func unknownKey(iss *issuer, k *keys, h jws.Header, t jws.Token, s *scratch, now instant) error {
+func unknownKey(iss *issuer, k *keys, h jws.Header, t jws.Token, s *scratch, now clock.Instant) error {
 	unknown := refuse(mcpauth.ErrUnknownKey, "unknown signing key",
 		fmt.Errorf("issuer %q has no %s key with kid %.64q", iss.Name, h.Algorithm, h.KeyID))
 	if !k.set.Serves(h.Algorithm) {
@@ -459,8 +462,8 @@ func noUser(iss *issuer, c *claims) error {
 	return err
 }
 
-func expired(end int64, now instant) error {
-	return &mcpauth.Error{Code: mcpauth.ErrExpired, Message: "JWT token has expired. Please refresh your token.", Cause: &past{end, now.wall}}
+func expired(end int64, now clock.Instant) error {
+	return &mcpauth.Error{Code: mcpauth.ErrExpired, Message: "JWT token has expired. Please refresh your token.", Cause: &past{end, now.Unix()}}
 }
 
 // past and misfit are causes that are put into words when somebody reads them:

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +11,8 @@ import (
 	"unicode"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/claim"
+	"github.com/mcpauth-go/mcpauth/internal/clock"
 	"github.com/mcpauth-go/mcpauth/internal/strictjson"
 )
 
@@ -24,20 +25,9 @@ type claims struct {
 	scope, scp                      []byte // undecoded
 	tokenType, typ, tokenUse        []byte // nil when absent
 	bound                           bool   // has "cnf"
-	expiry, notBefore, issuedAt     date
-	hasAudience, audienceFits       bool
-	firstAudience                   []byte // for the log
+	expiry, notBefore, issuedAt     claim.Date
+	audience                        claim.Audience
 }
-
-// date is a NumericDate (RFC 7519, section 2) in whole seconds.
-type date struct {
-	seconds int64
-	set     bool
-}
-
-// maxDate is the last second of the year 9999, the last that RFC 3339 can
-// write.
-const maxDate = 253402300799
 
 // source is what an answer is of. What a source does not speak of is not read
 // from it: the members of userinfo are the user's, whatever they are called.
@@ -87,7 +77,7 @@ func (c *Config) readMember(got *claims, of *source, name string, value []byte) 
 		case c.TokenIDClaim:
 			known = true
 			var err error
-			if got.tokenID, err = text(name, value); err != nil {
+			if got.tokenID, err = claim.Text(name, value); err != nil {
 				return err
 			}
 		case c.SessionIDClaim:
@@ -124,7 +114,7 @@ func (got *claims) read(c *Config, of *source, name string, value []byte) (err e
 			err = errors.New(`"active" is neither true nor false`)
 		}
 	case "iss":
-		got.issuer, err = text(name, value)
+		got.issuer, err = claim.Text(name, value)
 	case "sub":
 		if c.UserIDClaim == "sub" && of.user {
 			got.subject = got.userID // of any form that an id may have
@@ -132,18 +122,18 @@ func (got *claims) read(c *Config, of *source, name string, value []byte) (err e
 			got.subject, err = identifier(name, value)
 		}
 	case "aud":
-		err = got.readAudience(value, c.Audience)
+		err = got.audience.Read(name, value, c.Audience)
 	case "exp":
 		if s, ok := strictjson.String(value); ok && of.digits && len(s) > 0 && strings.Trim(string(s), "0123456789") == "" {
 			value = s
 		}
-		got.expiry, err = numericDate(name, value)
+		got.expiry, err = claim.NumericDate(name, value)
 	case "nbf":
-		got.notBefore, err = numericDate(name, value)
+		got.notBefore, err = claim.NumericDate(name, value)
 	case "iat":
-		got.issuedAt, err = numericDate(name, value)
+		got.issuedAt, err = claim.NumericDate(name, value)
 	case "jti":
-		_, err = text(name, value)
+		_, err = claim.Text(name, value)
 	case "scope":
 		got.scope = value
 	case "scp":
@@ -164,21 +154,13 @@ func (got *claims) read(c *Config, of *source, name string, value []byte) (err e
 	return err
 }
 
-func text(name string, value []byte) ([]byte, error) {
-	s, ok := strictjson.String(value)
-	if !ok {
-		return nil, fmt.Errorf("%q is not a string", name)
-	}
-	return s, nil
-}
-
 // optional is text that may be null, which some servers write for what is not
 // there.
 func optional(name string, value []byte) ([]byte, error) {
 	if strictjson.IsNull(value) {
 		return nil, nil
 	}
-	return text(name, value)
+	return claim.Text(name, value)
 }
 
 // identifier is a string, or a whole number as it is written: there are servers
@@ -201,38 +183,6 @@ func identifier(name string, value []byte) ([]byte, error) {
 	return s, nil
 }
 
-func (got *claims) readAudience(value []byte, wanted []string) error {
-	got.hasAudience = true
-	one := func(value []byte) error {
-		aud, err := text("aud", value)
-		if err != nil {
-			return err
-		}
-		if got.firstAudience == nil {
-			got.firstAudience = aud
-		}
-		for _, w := range wanted {
-			got.audienceFits = got.audienceFits || string(aud) == w
-		}
-		return nil
-	}
-	if len(value) > 0 && value[0] == '[' {
-		return strictjson.Array(value, one)
-	}
-	return one(value)
-}
-
-func numericDate(name string, value []byte) (date, error) {
-	if len(value) == 0 || value[0] != '-' && (value[0] < '0' || value[0] > '9') {
-		return date{}, fmt.Errorf("%q is not a number", name)
-	}
-	f, err := strconv.ParseFloat(string(value), 64)
-	if f = math.Floor(f); err != nil || !(f >= 0 && f <= maxDate) {
-		return date{}, fmt.Errorf("%q is not a date between 1970 and 9999", name)
-	}
-	return date{int64(f), true}, nil
-}
-
 // scopes returns those of "scope" (RFC 7662, section 2.2), else those of "scp",
 // which some servers write, as a string or as an array.
 func (got *claims) scopes() ([]string, error) {
@@ -245,7 +195,7 @@ func (got *claims) scopes() ([]string, error) {
 	case value == nil || strictjson.IsNull(value):
 	case value[0] == '[' && name == "scp":
 		err := strictjson.Array(value, func(value []byte) error {
-			s, err := text(name, value)
+			s, err := claim.Text(name, value)
 			all += string(s) + " "
 			return err
 		})
@@ -253,7 +203,7 @@ func (got *claims) scopes() ([]string, error) {
 			return nil, err
 		}
 	default:
-		s, err := text(name, value)
+		s, err := claim.Text(name, value)
 		if err != nil {
 			return nil, err
 		}
@@ -264,7 +214,7 @@ func (got *claims) scopes() ([]string, error) {
 
 // judge compares what introspection says with what c asks for, and notes in e
 // from when to when it holds. Its errors are refusals of the token.
-func (c *Config) judge(got *claims, e *entry, now instant) error {
+func (c *Config) judge(got *claims, e *entry, now clock.Instant) error {
 	switch {
 	case !got.active:
 		return errInactive
@@ -287,17 +237,17 @@ func (c *Config) judge(got *claims, e *entry, now instant) error {
 	return c.judgeAudience(got)
 }
 
-func (c *Config) judgeTimes(got *claims, e *entry, now instant) error {
+func (c *Config) judgeTimes(got *claims, e *entry, now clock.Instant) error {
 	// Without an end, a token is good for as long as the answer is.
-	e.end = now.wall + int64((c.Cache.TTL+time.Second-1)/time.Second)
-	if got.expiry.set {
-		e.end = got.expiry.seconds + int64(c.ExpiryLeeway/time.Second)
+	e.end = now.Unix() + int64((c.Cache.TTL+time.Second-1)/time.Second)
+	if got.expiry.Set {
+		e.end = got.expiry.Seconds + int64(c.ExpiryLeeway/time.Second)
 	}
-	e.notBefore = max(got.notBefore.seconds, got.issuedAt.seconds) - int64(c.ClockTolerance/time.Second)
+	e.notBefore = max(got.notBefore.Seconds, got.issuedAt.Seconds) - int64(c.ClockTolerance/time.Second)
 	switch {
-	case now.wall >= e.end:
+	case now.Unix() >= e.end:
 		return expired(e.end, now)
-	case now.wall < e.notBefore:
+	case now.Unix() < e.notBefore:
 		return errNotYetValid
 	}
 	return nil
@@ -305,7 +255,7 @@ func (c *Config) judgeTimes(got *claims, e *entry, now instant) error {
 
 // judgeAudience asks whom the token is for.
 func (c *Config) judgeAudience(got *claims) error {
-	if c.AcceptAnyClient || got.audienceFits {
+	if c.AcceptAnyClient || got.audience.Fits {
 		return nil
 	}
 	client := got.client
@@ -318,7 +268,7 @@ func (c *Config) judgeAudience(got *claims) error {
 		}
 	}
 	return refuse(mcpauth.ErrWrongAudience, "the token is meant for another audience. Please request a token for this server",
-		fmt.Errorf("audience %.200q is none of %q, and client %.200q none of %q", got.firstAudience, c.Audience, client, c.AllowedClients))
+		fmt.Errorf("audience %.200q is none of %q, and client %.200q none of %q", got.audience.First, c.Audience, client, c.AllowedClients))
 }
 
 // details are what of an answer is asked for seldom.
@@ -327,7 +277,7 @@ type details struct {
 	userinfo           bool   // answer is userinfo
 	proof              []byte // of userinfo
 	tokenID, sessionID string
-	issuedAt           date
+	issuedAt           claim.Date
 }
 
 // claims decodes the answer, for Identity.Metadata.
@@ -391,9 +341,9 @@ func missing(claim string) error {
 	return refuse(mcpauth.ErrMissingClaim, "the token names no user", fmt.Errorf("the answer has no %q", claim))
 }
 
-func expired(end int64, now instant) error {
+func expired(end int64, now clock.Instant) error {
 	return &mcpauth.Error{Code: mcpauth.ErrExpired, Message: "The access token has expired. Please refresh your token.",
-		Cause: fmt.Errorf("good until %s, %s ago", time.Unix(end, 0).UTC().Format(time.RFC3339), time.Duration(now.wall-end)*time.Second)}
+		Cause: fmt.Errorf("good until %s, %s ago", time.Unix(end, 0).UTC().Format(time.RFC3339), time.Duration(now.Unix()-end)*time.Second)}
 }
 
 var (

@@ -15,6 +15,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/clock"
 	"github.com/mcpauth-go/mcpauth/internal/outbound"
 	"github.com/mcpauth-go/mcpauth/internal/strictjson"
 )
@@ -45,7 +46,7 @@ func (f *failure) Error() string { return f.cause.Error() }
 func (f *failure) Unwrap() error { return f.cause }
 
 // validate asks about a token. An error is an *mcpauth.Error.
-func (p *Provider) validate(ctx context.Context, token string, now instant) (*entry, *endpoint, error) {
+func (p *Provider) validate(ctx context.Context, token string, now clock.Instant) (*entry, *endpoint, error) {
 	at, err := p.endpoint(ctx)
 	if err != nil {
 		return nil, nil, p.unavailable(err)
@@ -76,7 +77,7 @@ type answered struct {
 
 // ask has the token validated by the configured method. An error is an
 // *mcpauth.Error against the token, or else the server's failure.
-func (p *Provider) ask(ctx context.Context, at *endpoint, token string, now instant) (answered, error) {
+func (p *Provider) ask(ctx context.Context, at *endpoint, token string, now clock.Instant) (answered, error) {
 	got := answered{entry: &entry{}}
 	if p.config.Method == Introspection {
 		r, err := p.client.NewRequest(ctx, at.url, url.Values{"token": {token}, "token_type_hint": {"access_token"}})
@@ -265,7 +266,7 @@ func (p *Provider) unavailable(cause error) error {
 }
 
 // enter waits for its turn to ask, and returns what ends it.
-func (p *Provider) enter(ctx context.Context, now instant) (leave func(), err error) {
+func (p *Provider) enter(ctx context.Context, now clock.Instant) (leave func(), err error) {
 	if p.pause.left(now) > 0 {
 		return nil, p.unavailable(errPause)
 	}
@@ -311,10 +312,10 @@ type pause struct {
 	until    time.Duration
 }
 
-func (s *pause) left(now instant) time.Duration {
+func (s *pause) left(now clock.Instant) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return max(0, s.until-now.mono)
+	return max(0, s.until-now.Mono)
 }
 
 // answers notes that the server answers, and reports whether that is news.
@@ -336,7 +337,7 @@ func (s *pause) fails() bool {
 }
 
 // count counts a failure towards the pause, once.
-func (s *pause) count(f *failure, now instant) {
+func (s *pause) count(f *failure, now clock.Instant) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !f.rests || f.counted {
@@ -345,7 +346,7 @@ func (s *pause) count(f *failure, now instant) {
 	f.counted = true
 	// Not before, whatever it asks for: one answer is not to shut everybody out.
 	if s.failures++; s.failures >= failuresToPause {
-		s.until = max(s.until, now.mono+pauseTime, now.mono+f.after)
+		s.until = max(s.until, now.Mono+pauseTime, now.Mono+f.after)
 	}
 }
 

@@ -3,6 +3,8 @@ package oauth
 import (
 	"context"
 	"time"
+
+	"github.com/mcpauth-go/mcpauth/internal/clock"
 )
 
 // Clock is both clocks of a provider, each set by hand.
@@ -21,7 +23,7 @@ func (c *Clock) Pass(d time.Duration) {
 // meanwhile.
 func (p *Provider) Clocked() *Clock {
 	c := &Clock{Wall: time.Now().Unix()}
-	p.now = func() instant { return instant{c.Wall, c.Mono} }
+	p.now = func() clock.Instant { return clock.Instant{Wall: time.Unix(c.Wall, 0), Mono: c.Mono} }
 	return c
 }
 
@@ -43,14 +45,14 @@ func (c Config) Judge(answer []byte, wall int64) error {
 		return err
 	}
 	e := &entry{}
-	if err := p.config.judge(&got, e, instant{wall: wall}); err != nil {
+	if err := p.config.judge(&got, e, clock.Instant{Wall: time.Unix(wall, 0)}); err != nil {
 		return err
 	}
 	e, err = p.admissible(answered{claims: got, answer: answer, entry: e}, "token")
 	if err != nil {
 		return err
 	}
-	return p.check(e, instant{wall: wall})
+	return p.check(e, clock.Instant{Wall: time.Unix(wall, 0)})
 }
 
 // Discover looks for the endpoint, as a request with a new token does.

@@ -24,7 +24,7 @@ type CacheStats struct {
 func (p *Provider) Stats() Stats {
 	s := Stats{Asked: p.asked.Load(), Failed: p.failures.Load(), Turned: p.turned.Load(), Asking: len(p.slots)}
 	if p.accepted != nil {
-		s.Accepted, s.Refused = p.accepted.stats(), p.refused.stats()
+		s.Accepted, s.Refused = CacheStats(p.accepted.Stats()), CacheStats(p.refused.Stats())
 	}
 	return s
 }

@@ -14,7 +14,9 @@ import (
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/internal/clientauth"
+	"github.com/mcpauth-go/mcpauth/internal/clock"
 	"github.com/mcpauth-go/mcpauth/internal/metadata"
+	"github.com/mcpauth-go/mcpauth/internal/recall"
 )
 
 // Provider validates tokens. It is safe for concurrent use.
@@ -22,10 +24,10 @@ type Provider struct {
 	config Config
 	client *clientauth.Client // nil with userinfo
 	server *metadata.Server
-	now    func() instant
+	now    func() clock.Instant
 
 	accepted *accepted // nil when results are not kept
-	refused  *refused
+	refused  *recall.Refused[*endpoint]
 	flight   singleflight.Group
 
 	// at is where tokens are asked about, nil until it is known. Another URL is
@@ -51,22 +53,6 @@ var (
 	_ mcpauth.Lifecycle = (*Provider)(nil)
 	_ mcpauth.Selective = (*Provider)(nil)
 )
-
-// instant is a moment on both clocks: the wall clock, by which tokens are
-// dated, and the monotonic one, by which results are kept, so that a wall
-// clock that is put back makes nothing live longer.
-type instant struct {
-	wall int64         // seconds since 1970
-	mono time.Duration // since the provider was made
-}
-
-func sinceNow() func() instant {
-	epoch := time.Now()
-	return func() instant {
-		t := time.Now()
-		return instant{wall: t.Unix(), mono: t.Sub(epoch)}
-	}
-}
 
 // New returns a Provider for c. The error, a *mcpauth.ConfigError, has
 // everything that is wrong with the configuration. It asks nothing of the
@@ -100,12 +86,12 @@ func New(c Config) (*Provider, error) {
 	if !c.discovers() {
 		p.at.Store(&endpoint{url: c.Endpoint, client: p.server.Written()})
 	}
-	p.now = sinceNow()
+	p.now = clock.Start()
 	p.slots = make(chan struct{}, c.Requests.MaxConcurrent)
 	p.life, p.end = context.WithCancel(context.Background())
 	if !c.Cache.Off {
 		p.accepted = newAccepted(c.Cache.MaxBytes, c.Cache.TTL)
-		p.refused = newRefused()
+		p.refused = recall.NewRefused[*endpoint]()
 	}
 	if c.AcceptAnyClient {
 		c.Logger.Warn("tokens of every client and audience are taken: whoever gets a user's token of this issuer, such as any site that the user has logged in to, can be that user here",
@@ -227,7 +213,7 @@ func (p *Provider) Verify(ctx context.Context, token string) (*mcpauth.Identity,
 		return nil, malformed(errForm)
 	}
 	if p.refused != nil {
-		if err, ok := p.refused.get(token, p.at.Load(), p.now()); ok {
+		if err, ok := p.refused.Get(token, p.at.Load(), p.now()); ok {
 			return nil, err
 		}
 	}
@@ -261,7 +247,7 @@ func (p *Provider) find(ctx context.Context, token string) (*entry, error) {
 		if e, ok := p.accepted.get(token, at, now); ok {
 			return e, nil
 		}
-		if err, ok := p.refused.get(token, at, now); ok {
+		if err, ok := p.refused.Get(token, at, now); ok {
 			return nil, err
 		}
 	}
@@ -278,14 +264,14 @@ func (p *Provider) find(ctx context.Context, token string) (*entry, error) {
 		if err == nil {
 			p.accepted.put(e, now)
 		} else if lasts := lasting(err); lasts > 0 {
-			p.refused.put(token, err, at, p.now(), lasts)
+			p.refused.Put(token, err, at, p.now(), lasts)
 		}
 	}
 	return e, err
 }
 
 // admit turns an entry into an answer for this moment.
-func (p *Provider) admit(e *entry, now instant) (*mcpauth.Identity, error) {
+func (p *Provider) admit(e *entry, now clock.Instant) (*mcpauth.Identity, error) {
 	if err := p.check(e, now); err != nil {
 		return nil, err
 	}
@@ -306,13 +292,13 @@ type entry struct {
 
 // check is the one judgement of whether a validated token is good now. It is
 // made of new results and of cached ones alike.
-func (p *Provider) check(e *entry, now instant) error {
+func (p *Provider) check(e *entry, now clock.Instant) error {
 	switch {
 	case p.closed.Load():
 		return errClosed
-	case now.wall >= e.end:
+	case now.Unix() >= e.end:
 		return expired(e.end, now)
-	case now.wall < e.notBefore:
+	case now.Unix() < e.notBefore:
 		return errNotYetValid
 	case p.revoked(e):
 		return errRevoked(e.identity)

@@ -63,8 +63,8 @@ func (d *details) revocable(id *mcpauth.Identity) mcpauth.Revocable {
 	if r.TokenID == "" {
 		r.TokenID = TokenID(id.Token())
 	}
-	if d.issuedAt.set {
-		r.IssuedAt = time.Unix(d.issuedAt.seconds, 0)
+	if d.issuedAt.Set {
+		r.IssuedAt = time.Unix(d.issuedAt.Seconds, 0)
 	}
 	return r
 }

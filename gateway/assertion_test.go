@@ -38,6 +38,7 @@ func TestBackendVerifiesWhoCalls(t *testing.T) {
 	if err := backend.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	gatewaytest.Eventually(t, "the backend has the keys", func() bool { return backend.Ready() == nil })
 	subjects := map[string]bool{}
 	for _, user := range []string{"alice", "bob"} {
 		assertion := s.Do(t, gatewaytest.ModernCall(s.Token(t, user), 1, "assert", "{}")).Text()

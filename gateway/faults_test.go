@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -258,62 +259,63 @@ func TestFaultFactory(t *testing.T) {
 	} {
 		for _, version := range eras {
 			t.Run(test.name+" "+version, func(t *testing.T) {
-				t.Parallel()
-				release := make(chan struct{})
-				defer close(release)
-				var broken atomic.Bool
-				broken.Store(true)
-				healthy := &gatewaytest.Factory{}
-				began := make(chan struct{}, 1)
-				s := gatewaytest.Start(t, gateway.Config{FactoryTimeout: timeout, Factory: func(ctx context.Context, call gateway.Call) (gateway.Instance, error) {
-					if call.Identity.UserID() == "alice" && broken.Load() {
-						began <- struct{}{}
-						if err := test.fault(ctx, release); err != nil {
-							return gateway.Instance{}, err
+				synctest.Test(t, func(t *testing.T) {
+					release := make(chan struct{})
+					defer close(release)
+					var broken atomic.Bool
+					broken.Store(true)
+					healthy := &gatewaytest.Factory{}
+					began := make(chan struct{}, 1)
+					s := gatewaytest.StartInMemory(t, gateway.Config{FactoryTimeout: timeout, Factory: func(ctx context.Context, call gateway.Call) (gateway.Instance, error) {
+						if call.Identity.UserID() == "alice" && broken.Load() {
+							began <- struct{}{}
+							if err := test.fault(ctx, release); err != nil {
+								return gateway.Instance{}, err
+							}
 						}
+						return healthy.Make(ctx, call)
+					}})
+					alice, bob := s.Token(t, "alice"), s.Token(t, "bob")
+					opens := gatewaytest.Request{Token: alice, Body: gatewaytest.Initialize(version)}
+					if version == gatewaytest.Modern {
+						opens = gatewaytest.ModernCall(alice, 1, "whoami", "{}")
 					}
-					return healthy.Make(ctx, call)
-				}})
-				alice, bob := s.Token(t, "alice"), s.Token(t, "bob")
-				opens := gatewaytest.Request{Token: alice, Body: gatewaytest.Initialize(version)}
-				if version == gatewaytest.Modern {
-					opens = gatewaytest.ModernCall(alice, 1, "whoami", "{}")
-				}
-				answers := make(chan gatewaytest.Answer, 1)
-				var asking sync.WaitGroup
-				asking.Go(func() {
-					answer, err := s.Try(t.Context(), opens)
-					if err != nil {
-						t.Error(err)
+					answers := make(chan gatewaytest.Answer, 1)
+					var asking sync.WaitGroup
+					asking.Go(func() {
+						answer, err := s.Try(t.Context(), opens)
+						if err != nil {
+							t.Error(err)
+						}
+						answers <- answer
+					})
+					gatewaytest.Receive(t, "the factory to begin", began)
+					if got := s.Do(t, first(s, t, bob, version)); got.Status != http.StatusOK || !strings.Contains(got.Text(), `"owner":"bob"`) {
+						t.Errorf("bob, meanwhile: %d %s", got.Status, got.Body)
 					}
-					answers <- answer
+					got := gatewaytest.Receive(t, "alice's answer", answers)
+					asking.Wait()
+					if got.Status != http.StatusServiceUnavailable || got.Header.Get("Retry-After") == "" || strings.Contains(got.Body, "canary") {
+						t.Errorf("alice: %d %v %s", got.Status, got.Header, got.Body)
+					}
+					if !strings.Contains(s.Log.String(), test.log) {
+						t.Errorf("the log does not have %q:\n%s", test.log, s.Log)
+					}
+					var left gateway.UserStats
+					if strings.HasPrefix(test.name, "hangs whatever") && version == gatewaytest.Legacy {
+						left.Sessions = 1 // its seat, or there could be any number of these
+					}
+					if stats := s.StatsOf(identity(t, "https://issuer.example", "alice")); stats != left {
+						t.Errorf("of alice is alive: %+v, want %+v", stats, left)
+					}
+					if failed := s.Stats().Failed; failed != 1 {
+						t.Errorf("%d failures were counted", failed)
+					}
+					broken.Store(false)
+					if got := s.Do(t, opens); got.Status != http.StatusOK {
+						t.Errorf("alice, once the factory works: %d %s", got.Status, got.Body)
+					}
 				})
-				gatewaytest.Receive(t, "the factory to begin", began)
-				if got := s.Do(t, first(s, t, bob, version)); got.Status != http.StatusOK || !strings.Contains(got.Text(), `"owner":"bob"`) {
-					t.Errorf("bob, meanwhile: %d %s", got.Status, got.Body)
-				}
-				got := gatewaytest.Receive(t, "alice's answer", answers)
-				asking.Wait()
-				if got.Status != http.StatusServiceUnavailable || got.Header.Get("Retry-After") == "" || strings.Contains(got.Body, "canary") {
-					t.Errorf("alice: %d %v %s", got.Status, got.Header, got.Body)
-				}
-				if !strings.Contains(s.Log.String(), test.log) {
-					t.Errorf("the log does not have %q:\n%s", test.log, s.Log)
-				}
-				var left gateway.UserStats
-				if strings.HasPrefix(test.name, "hangs whatever") && version == gatewaytest.Legacy {
-					left.Sessions = 1 // its seat, or there could be any number of these
-				}
-				if stats := s.StatsOf(identity(t, "https://issuer.example", "alice")); stats != left {
-					t.Errorf("of alice is alive: %+v, want %+v", stats, left)
-				}
-				if failed := s.Stats().Failed; failed != 1 {
-					t.Errorf("%d failures were counted", failed)
-				}
-				broken.Store(false)
-				if got := s.Do(t, opens); got.Status != http.StatusOK {
-					t.Errorf("alice, once the factory works: %d %s", got.Status, got.Body)
-				}
 			})
 		}
 	}

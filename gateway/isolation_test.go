@@ -47,7 +47,7 @@ func TestIsolationUnderLoad(t *testing.T) {
 			factory := newTelling(users * calls)
 			s := gatewaytest.Start(t, gateway.Config{
 				Factory: factory.Make, LegacyInstances: test.legacy, ModernInstances: test.modern, UserRate: limit.Off,
-				RequestTimeout: time.Minute, // all calls are in progress before the first goes on
+				RequestTimeout: time.Hour, // all calls are in progress before the first goes on
 			})
 			var playing, listening sync.WaitGroup
 			listenings, endListening := context.WithCancel(t.Context())

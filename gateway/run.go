@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -164,7 +165,8 @@ func (g *Gateway) serve(ctx context.Context, listener net.Listener, heeded func(
 	}
 	server := g.server(g)
 	server.BaseContext = func(net.Listener) context.Context { return base }
-	go func() { failed <- server.Serve(listener) }()
+	var serving sync.WaitGroup
+	serving.Go(func() { failed <- server.Serve(listener) })
 	g.config.Logger.Info("gateway serving", "addr", listener.Addr().String())
 
 	select {
@@ -195,6 +197,7 @@ func (g *Gateway) serve(ctx context.Context, listener net.Listener, heeded func(
 		server.Close()
 		err = errors.Join(err, fmt.Errorf("gateway: requests cut off at the end of ShutdownTimeout: %w", e))
 	}
+	serving.Wait() // until then, the listener may be open
 	err = errors.Join(err, g.Shutdown(stopping))
 	// Last, so that it can be asked until then how the stop goes.
 	aside, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
@@ -238,12 +241,14 @@ func (g *Gateway) serveAside(ctx context.Context, failed chan<- error) (stop fun
 			return stop, fmt.Errorf("gateway: operations: %w", err)
 		}
 		server := g.server(fromHere(g.Operations()))
-		go func() {
+		var serving sync.WaitGroup
+		serving.Go(func() {
 			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 				failed <- err
 			}
-		}()
+		})
 		stops = append(stops, func(ctx context.Context) error {
+			defer serving.Wait()
 			return errors.Join(server.Shutdown(ctx), server.Close())
 		})
 		g.config.Logger.Info("operations serving", "addr", listener.Addr().String())

@@ -1,13 +1,8 @@
 package mcpauth
 
-// Measurement is one figure of a part's inside, as it is now, for the metrics.
-// A provider, or another part, that has such figures returns them from
-//
-//	Measure() []mcpauth.Measurement
-//
-// which is called at each scrape, concurrently with everything else, and takes
-// no time to speak of. The figures of several parts with the same Name and
-// Labels are added up.
+// Measurement is one figure of a part's inside, as it is now, for the metrics (see
+// Measuring). The figures of several parts with the same Name and Labels are added
+// up.
 type Measurement struct {
 	// Name follows the conventions of Prometheus: "mcpauth_", the part, the
 	// thing and its unit, as in "mcpauth_jwt_cache_bytes". That of a counter

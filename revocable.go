@@ -18,3 +18,18 @@ type Revocable struct {
 	// as old as any.
 	IssuedAt time.Time
 }
+
+// Revocations says which credentials are no longer to be taken, though they have not
+// expired, as a list of package revoke does. Both methods are on the way of requests:
+// they wait for nothing, and are safe for concurrent use.
+//
+// Nothing gets past both: a revocation is first known to Revoked and then changes
+// Epoch; what was asked about in one epoch need not be asked about again in it.
+type Revocations interface {
+	// Epoch changes after each revocation, once Revoked knows of it. It is
+	// never 0.
+	Epoch() uint32
+	// Revoked reports whether what is described must not be taken. It is asked
+	// about a credential when that is judged, and then once an epoch.
+	Revoked(Revocable) bool
+}

@@ -7,10 +7,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/check"
 	"github.com/mcpauth-go/mcpauth/internal/outbound"
 )
 
@@ -90,14 +89,14 @@ func (c Config) faults() []mcpauth.Fault {
 	}
 	for i, audience := range c.Audiences {
 		field := fmt.Sprintf("Audiences[%d]", i)
-		if problem := badText(audience); problem != "" {
+		if problem := check.Text(audience); problem != "" {
 			add(field, problem, `the exact "aud" that the server expects`)
 		} else if j := slices.Index(c.Audiences, audience); j < i {
 			add(field, fmt.Sprintf("%q is Audiences[%d] too", audience, j), "each server once")
 		}
 	}
 	if c.SubjectIssuer != "" {
-		if problem := badText(c.SubjectIssuer); problem != "" {
+		if problem := check.Text(c.SubjectIssuer); problem != "" {
 			add("SubjectIssuer", problem, `the exact "iss" of the users' tokens, or none`)
 		}
 	}
@@ -117,17 +116,4 @@ func (c Config) faults() []mcpauth.Fault {
 		add("Lifetime", fmt.Sprintf("found %s", c.Lifetime), "whole seconds, as tokens are dated")
 	}
 	return faults
-}
-
-// badText says what is wrong with a string that is to be compared exactly.
-func badText(s string) string {
-	switch {
-	case s == "":
-		return "empty"
-	case !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl):
-		return fmt.Sprintf("%q has control characters or is not UTF-8", s)
-	case strings.TrimSpace(s) != s:
-		return fmt.Sprintf("%q begins or ends with a space", s)
-	}
-	return ""
 }

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"reflect"
 	"slices"
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/check"
 )
 
 // Config says whom a Resolver asks and how long it remembers. It is read once, by
@@ -33,20 +33,10 @@ type Config struct {
 	// Revocations, if not nil, are of tokens with which nothing is fetched any
 	// more, and whose credentials are forgotten: a revoke.List. Behind a
 	// gateway, it is that of the gateway's Config.
-	Revocations Revocations
+	Revocations mcpauth.Revocations
 	// Logger takes what happens outside of a request: sources that fail, and
 	// that answer again. Default slog.Default().
 	Logger *slog.Logger
-}
-
-// Revocations says which tokens are no longer to be taken, as a list of package
-// revoke does. Both methods are on the way of requests: they wait for nothing.
-type Revocations interface {
-	// Epoch changes after each revocation, once Revoked knows of it. It is
-	// never 0.
-	Epoch() uint32
-	// Revoked reports whether what is described must not be taken.
-	Revoked(mcpauth.Revocable) bool
 }
 
 const (
@@ -89,7 +79,7 @@ func (c Config) faults() []mcpauth.Fault {
 	if c.MaxBytes < minMaxBytes {
 		add("MaxBytes", fmt.Sprintf("found %d", c.MaxBytes), "at least 1 MiB")
 	}
-	if nilPointer(c.Revocations) {
+	if check.IsNil(c.Revocations) {
 		add("Revocations", fmt.Sprintf("a nil %T", c.Revocations), "a list that is open, or nil for none")
 	}
 	return faults
@@ -116,17 +106,10 @@ func sourceFaults(field string, s Source, add func(field, problem, expected stri
 			sourceFaults(fmt.Sprintf("%s[%q]", field, name), s[name], add)
 		}
 	default:
-		if s == nil || nilPointer(s) {
+		if s == nil || check.IsNil(s) {
 			add(field, "missing", expected)
-		} else if _, one := s.(interface{ SingleUser() }); one {
+		} else if _, one := s.(mcpauth.SingleUser); one {
 			add(field, "gives every user the same credential", "one that tells users apart")
 		}
 	}
-}
-
-// nilPointer reports whether an interface holds a pointer to nothing, which
-// fails at the first request.
-func nilPointer(v any) bool {
-	r := reflect.ValueOf(v)
-	return r.Kind() == reflect.Pointer && r.IsNil()
 }

@@ -115,21 +115,15 @@ func (r *Resolver) guarded(s Source) Source {
 // server may do only with tokens whose audience it checks.
 func (r *Resolver) ForwardsToken() bool {
 	for _, g := range r.guards {
-		if f, ok := g.source.(interface{ ForwardsToken() bool }); ok && f.ForwardsToken() {
+		if f, ok := g.source.(mcpauth.Forwarding); ok && f.ForwardsToken() {
 			return true
 		}
 	}
 	return false
 }
 
-// Revocations returns Config.Revocations, or nil where there are none. A gateway
-// makes sure by it that they are its own.
-func (r *Resolver) Revocations() any {
-	if r.config.Revocations == nil {
-		return nil
-	}
-	return r.config.Revocations
-}
+// Revocations implements mcpauth.Revoking.
+func (r *Resolver) Revocations() mcpauth.Revocations { return r.config.Revocations }
 
 // Resolve returns the user's credential for resources of this type, or nil if
 // they have none. It waits only where nothing is cached, Config.Timeout at most, and
@@ -327,7 +321,7 @@ func (r *Resolver) fetch(ctx context.Context, f *flight) {
 	r.fetches.Add(1)
 	found, err := r.source.Fetch(ctx, f.id, f.resource)
 	if err == nil {
-		err = check(found, r.now().Wall)
+		err = validate(found, r.now().Wall)
 	}
 	if err != nil {
 		found = nil

@@ -124,8 +124,8 @@ func limited(err error) bool {
 // maxToken bounds a credential. It travels in a header.
 const maxToken = 16 << 10
 
-// check says what is wrong with a credential that a source has given.
-func check(c *mcpauth.Credential, now time.Time) error {
+// validate says what is wrong with a credential that a source has given.
+func validate(c *mcpauth.Credential, now time.Time) error {
 	if c == nil {
 		return nil
 	}

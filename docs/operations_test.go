@@ -159,7 +159,7 @@ const (
 // parts is a provider that measures other parts with it.
 type parts struct {
 	mcpauth.Provider
-	all []observe.Measurer
+	all []mcpauth.Measuring
 }
 
 func (p parts) Measure() (all []mcpauth.Measurement) {
@@ -225,7 +225,7 @@ func provider(t *testing.T, issuer *gatewaytest.Issuer) mcpauth.Provider {
 	gatewaytest.Eventually(t, "keys are fetched", func() bool {
 		return slices.ContainsFunc(fetching.Measure(), func(m mcpauth.Measurement) bool { return m.Name == "mcpauth_jwt_keyset_age_seconds" })
 	})
-	return parts{static, []observe.Measurer{static, fetching, revoked, keyed, asking, resolver}}
+	return parts{static, []mcpauth.Measuring{static, fetching, revoked, keyed, asking, resolver}}
 }
 
 func newSite(t *testing.T) *site {

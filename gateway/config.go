@@ -315,7 +315,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.RequiredScopes = slices.Clone(c.RequiredScopes)
 	c.TrustedProxies = slices.Clone(c.TrustedProxies)
-	if named, ok := c.Provider.(interface{ Issuers() []string }); ok && c.AuthorizationServers == nil {
+	if named, ok := c.Provider.(mcpauth.Issuing); ok && c.AuthorizationServers == nil {
 		for _, issuer := range named.Issuers() {
 			u, err := url.Parse(issuer)
 			if err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && loopbackName(u.Hostname())) {
@@ -351,14 +351,14 @@ func (c *Config) faults() []mcpauth.Fault {
 	case c.Resolver == nil && c.ResourceType != "":
 		add("ResourceType", fmt.Sprintf("found %q, without a Resolver", c.ResourceType), "both or neither")
 	}
-	if _, ok := c.Provider.(interface{ DevelopmentOnly() }); ok && !c.Development {
+	if _, ok := c.Provider.(mcpauth.DevelopmentOnly); ok && !c.Development {
 		add("Provider", "lets requests in without a credential", "one that asks for a credential, or Development")
 	}
 	if singleUser(c.Resolver) && !singleUser(c.Provider) {
 		add("Resolver", "gives every user the same credential", "one that tells users apart; a single local user is served by Stdio")
 	}
-	forwards, _ := c.Resolver.(interface{ ForwardsToken() bool })
-	lax, _ := c.Provider.(interface{ TakesAnyAudience() bool })
+	forwards, _ := c.Resolver.(mcpauth.Forwarding)
+	lax, _ := c.Provider.(mcpauth.Lenient)
 	if forwards != nil && lax != nil && forwards.ForwardsToken() && lax.TakesAnyAudience() {
 		add("Resolver", "sends users' tokens on, while the Provider takes tokens that are meant for others", "a Provider that checks the audience, or a Resolver that does not forward tokens")
 	}
@@ -433,10 +433,9 @@ func (c *Config) unconnected() *inproc.Unconnected {
 	return &inproc.Unconnected{ResourceType: c.ResourceType, URL: c.ConnectURL, Ask: c.NotConnected == AskToConnect}
 }
 
-// singleUser reports whether part says of itself, by having a method
-// SingleUser, that it knows of one user only, such as an env.Resolver.
+// singleUser reports whether part knows of one user only, such as an env.Resolver.
 func singleUser(part any) bool {
-	_, ok := part.(interface{ SingleUser() })
+	_, ok := part.(mcpauth.SingleUser)
 	return ok
 }
 

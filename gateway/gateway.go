@@ -106,7 +106,7 @@ func New(c Config) (*Gateway, error) {
 	if c.TracerProvider != nil {
 		g.tracer = c.TracerProvider.Tracer("github.com/mcpauth-go/mcpauth/gateway")
 	}
-	var revocations inproc.Revocations
+	var revocations mcpauth.Revocations
 	if c.Revocations != nil {
 		revocations = c.Revocations
 	}
@@ -436,10 +436,10 @@ func (g *Gateway) live() observe.Live {
 }
 
 // measured returns those of the parts that measure themselves.
-func (g *Gateway) measured() []observe.Measurer {
-	var all []observe.Measurer
+func (g *Gateway) measured() []mcpauth.Measuring {
+	var all []mcpauth.Measuring
 	for _, part := range g.parts() {
-		if m, ok := part.(observe.Measurer); ok {
+		if m, ok := part.(mcpauth.Measuring); ok {
 			all = append(all, m)
 		}
 	}
@@ -477,7 +477,7 @@ func (g *Gateway) serveReady(w http.ResponseWriter, _ *http.Request) {
 // providerReady asks a provider that can tell whether it can judge credentials
 // now. A change is logged by the first probe that sees it.
 func (g *Gateway) providerReady() bool {
-	provider, ok := g.config.Provider.(interface{ Ready() error })
+	provider, ok := g.config.Provider.(mcpauth.Preparing)
 	if !ok {
 		return true
 	}

@@ -24,7 +24,7 @@ func (c *Config) revocationFaults(add func(field, problem, expected string)) {
 		{"Provider", c.Provider, "streams and sessions would outlive its revocations"},
 		{"Resolver", c.Resolver, "what it has cached would outlive the user's right to it"},
 	} {
-		refusing, ok := part.part.(interface{ Revocations() any })
+		refusing, ok := part.part.(mcpauth.Revoking)
 		if !ok {
 			continue // the provider is asked for it at each request
 		}
@@ -43,7 +43,7 @@ func (g *Gateway) provider() mcpauth.Provider {
 	if g.config.Revocations == nil {
 		return g.config.Provider
 	}
-	_, refuses := g.config.Provider.(interface{ Revocations() any })
+	_, refuses := g.config.Provider.(mcpauth.Revoking)
 	return &unrevoked{g.config.Provider, g.config.Revocations, refuses}
 }
 

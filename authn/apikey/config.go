@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"reflect"
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/check"
 )
 
 // DefaultIssuer is the issuer of identities unless Config says otherwise.
@@ -38,7 +38,7 @@ type Config struct {
 	// Revocations, if not nil, are of keys, by their ids, and of users that are
 	// refused with ErrRevoked from the moment on at which they are revoked: a
 	// revoke.List. Behind a gateway, it is that of the gateway's Config.
-	Revocations Revocations
+	Revocations mcpauth.Revocations
 	// Logger takes what happens outside of a request. Default slog.Default().
 	Logger *slog.Logger
 }
@@ -68,17 +68,6 @@ type WrongKeys struct {
 	// bounded by source. Default: the address of the connection, for IPv6 its
 	// network of 64 bits. Behind a proxy, that is the proxy's.
 	Source func(*mcpauth.Request) string
-}
-
-// Revocations says which credentials are no longer to be taken, though they have
-// not expired, as a list of package revoke does. Both methods are on the way of
-// requests: they wait for nothing.
-type Revocations interface {
-	// Epoch changes after each revocation, once Revoked knows of it. It is
-	// never 0.
-	Epoch() uint32
-	// Revoked reports whether what is described must not be taken.
-	Revoked(mcpauth.Revocable) bool
 }
 
 const (
@@ -125,7 +114,7 @@ func (c Config) faults() []mcpauth.Fault {
 			add(field, fmt.Sprintf("found %s", value), fmt.Sprintf("between %s and %s", low, high))
 		}
 	}
-	if c.Store == nil || nilValue(c.Store) {
+	if c.Store == nil || check.IsNil(c.Store) {
 		add("Store", "missing", "where keys are looked up, such as sqlite.Open or a LookupFunc")
 	}
 	if text := badText(c.Issuer); text != "" {
@@ -149,17 +138,10 @@ func (c Config) faults() []mcpauth.Fault {
 	}
 	within("UseInterval", c.UseInterval, time.Millisecond, 24*time.Hour)
 	within("ReloadInterval", c.ReloadInterval, time.Millisecond, 24*time.Hour)
-	if c.Revocations != nil && nilValue(c.Revocations) {
+	if c.Revocations != nil && check.IsNil(c.Revocations) {
 		add("Revocations", fmt.Sprintf("a nil %T", c.Revocations), "a list that is open, or nil for none")
 	}
 	return faults
-}
-
-// nilValue reports whether an interface holds a pointer or function that is nil,
-// which fails at the first request.
-func nilValue(part any) bool {
-	v := reflect.ValueOf(part)
-	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
 }
 
 // sourceOf returns the address that a request comes from. A host has a whole

@@ -253,14 +253,8 @@ func (p *Provider) forget(h Hash) {
 	p.refused.Invalidate(h)
 }
 
-// Revocations returns Config.Revocations, or nil where there are none. A gateway
-// makes sure by it that they are its own.
-func (p *Provider) Revocations() any {
-	if p.config.Revocations == nil {
-		return nil
-	}
-	return p.config.Revocations
-}
+// Revocations implements mcpauth.Revoking.
+func (p *Provider) Revocations() mcpauth.Revocations { return p.config.Revocations }
 
 // Authenticate implements [mcpauth.Provider]. A key that is answered from memory
 // costs no allocation.

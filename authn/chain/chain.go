@@ -29,9 +29,8 @@ import (
 	"github.com/mcpauth-go/mcpauth"
 )
 
-// Provider is what New returns. Beside these methods it has those that say
-// something by being there, if one of its providers has them: Revocations() any,
-// the list by which it refuses, and DevelopmentOnly().
+// Provider is what New returns. If one of its providers is mcpauth.Revoking, it is
+// that, too, and likewise mcpauth.DevelopmentOnly.
 type Provider interface {
 	mcpauth.Provider
 	// Start starts the providers in their order. When one fails, all are closed.
@@ -40,29 +39,15 @@ type Provider interface {
 	// Issuers returns the names of those issuers that the providers list, as
 	// providers of tokens do, each once. Other providers name issuers of their
 	// own in their configuration, which are not among them.
-	Issuers() []string
+	mcpauth.Issuing
 	// Ready returns nil when all providers are ready.
-	Ready() error
+	mcpauth.Preparing
 	// Measure returns the measurements of all providers.
-	Measure() []mcpauth.Measurement
+	mcpauth.Measuring
 	// TakesAnyAudience reports whether one of the providers takes tokens that
 	// are meant for others.
-	TakesAnyAudience() bool
+	mcpauth.Lenient
 }
-
-// Methods that providers may have.
-type (
-	issuing    interface{ Issuers() []string }
-	preparing  interface{ Ready() error }
-	measuring  interface{ Measure() []mcpauth.Measurement }
-	refusing   interface{ Revocations() any }
-	accepting  interface{ TakesAnyAudience() bool }
-	developing interface{ DevelopmentOnly() }
-	// list is what can be asked for providers that do not refuse by it.
-	list interface {
-		Revoked(mcpauth.Revocable) bool
-	}
-)
 
 // New returns the chain of providers, which belong to it from then on. All but
 // the last are to be mcpauth.Selective. If one has a list of revocations, the
@@ -75,7 +60,7 @@ func New(providers ...mcpauth.Provider) (Provider, error) {
 	}
 	// What only development may have, and what refuses by a list, is told by
 	// its methods, not by what they return.
-	development := slices.ContainsFunc(c.providers, func(p mcpauth.Provider) bool { _, ok := p.(developing); return ok })
+	development := slices.ContainsFunc(c.providers, func(p mcpauth.Provider) bool { _, ok := p.(mcpauth.DevelopmentOnly); return ok })
 	switch {
 	case c.refuses && development:
 		return developmentRefusing{chainRefusing{c}}, nil
@@ -94,7 +79,7 @@ type (
 )
 
 // Revocations returns the list by which the providers refuse, or nil.
-func (c chainRefusing) Revocations() any { return c.revocations }
+func (c chainRefusing) Revocations() mcpauth.Revocations { return c.revocations }
 
 func (developmentChain) DevelopmentOnly()    {}
 func (developmentRefusing) DevelopmentOnly() {}
@@ -104,7 +89,7 @@ type chain struct {
 	links       []link
 	catchAll    *link // nil for none
 	refuses     bool  // some provider has Revocations
-	revocations any
+	revocations mcpauth.Revocations
 
 	closed    atomic.Bool
 	lifecycle sync.Mutex
@@ -114,8 +99,8 @@ type chain struct {
 // link is a provider with what is needed of it for each request.
 type link struct {
 	mcpauth.Provider
-	selective mcpauth.Selective // nil for the catch-all
-	list      list              // to be asked of its identities; nil where it does so itself, or for none
+	selective mcpauth.Selective   // nil for the catch-all
+	list      mcpauth.Revocations // to be asked of its identities; nil where it does so itself, or for none
 }
 
 // prepare makes the links, and returns what is wrong.
@@ -147,7 +132,7 @@ func (c *chain) prepare() (faults []mcpauth.Fault) {
 			add(i, fmt.Sprintf("a %T, which does not say what it recognizes", p), "such a provider as the last one only, since all that follow would never be asked")
 		}
 		c.links = append(c.links, l)
-		r, ok := p.(refusing)
+		r, ok := p.(mcpauth.Revoking)
 		if !ok {
 			continue
 		}
@@ -166,19 +151,15 @@ func (c *chain) prepare() (faults []mcpauth.Fault) {
 		if l.selective == nil {
 			c.catchAll = l
 		}
-		if _, itself := l.Provider.(refusing); itself || c.revocations == nil {
-			continue
-		}
-		var ok bool
-		if l.list, ok = c.revocations.(list); !ok {
-			add(i, fmt.Sprintf("cannot refuse by the list of Providers[%d], and a %T cannot be asked on its behalf", first, c.revocations), "a list with a method Revoked, such as a revoke.List")
+		if _, itself := l.Provider.(mcpauth.Revoking); !itself {
+			l.list = c.revocations
 		}
 	}
 	return faults
 }
 
 // same reports whether a and b are one list.
-func same(a, b any) bool {
+func same(a, b mcpauth.Revocations) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
@@ -281,7 +262,7 @@ func (c *chain) Issuers() []string {
 	var names []string
 	seen := map[string]bool{}
 	for _, p := range c.providers {
-		if s, ok := p.(issuing); ok {
+		if s, ok := p.(mcpauth.Issuing); ok {
 			for _, name := range s.Issuers() {
 				if !seen[name] {
 					names = append(names, name)
@@ -300,7 +281,7 @@ func (c *chain) Ready() error {
 		failures = append(failures, errors.New("chain: closed"))
 	}
 	for _, p := range c.providers {
-		if s, ok := p.(preparing); ok {
+		if s, ok := p.(mcpauth.Preparing); ok {
 			failures = append(failures, s.Ready())
 		}
 	}
@@ -310,7 +291,7 @@ func (c *chain) Ready() error {
 // TakesAnyAudience implements Provider.
 func (c *chain) TakesAnyAudience() bool {
 	return slices.ContainsFunc(c.providers, func(p mcpauth.Provider) bool {
-		a, ok := p.(accepting)
+		a, ok := p.(mcpauth.Lenient)
 		return ok && a.TakesAnyAudience()
 	})
 }
@@ -319,7 +300,7 @@ func (c *chain) TakesAnyAudience() bool {
 func (c *chain) Measure() []mcpauth.Measurement {
 	var all []mcpauth.Measurement
 	for _, p := range c.providers {
-		if s, ok := p.(measuring); ok {
+		if s, ok := p.(mcpauth.Measuring); ok {
 			all = append(all, s.Measure()...)
 		}
 	}

@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/check"
 	"github.com/mcpauth-go/mcpauth/internal/jws"
 )
 
@@ -52,7 +50,7 @@ type Config struct {
 	// Revocations, if not nil, are of tokens that are refused with ErrRevoked,
 	// from the moment on at which they are revoked, cached or not: a
 	// revoke.List. Behind a gateway, it is that of the gateway's Config.
-	Revocations Revocations
+	Revocations mcpauth.Revocations
 	// Logger takes what happens outside of a request: start, reloads, close.
 	// Default slog.Default().
 	Logger *slog.Logger
@@ -213,7 +211,7 @@ func (c Config) faults() []mcpauth.Fault {
 	}
 	within("ReloadInterval", c.ReloadInterval, time.Millisecond, 24*time.Hour)
 	faults = append(faults, c.Fetch.faults()...)
-	if nilPointer(c.Revocations) {
+	if check.IsNil(c.Revocations) {
 		add("Revocations", fmt.Sprintf("a nil %T", c.Revocations), "a list that is open, or nil for none")
 	}
 	if len(c.Issuers) == 0 {
@@ -222,7 +220,7 @@ func (c Config) faults() []mcpauth.Fault {
 	seen := map[string]int{}
 	for i, iss := range c.Issuers {
 		at := func(field string) string { return fmt.Sprintf("Issuers[%d].%s", i, field) }
-		if text := badText(iss.Name); text != "" {
+		if text := check.Text(iss.Name); text != "" {
 			add(at("Name"), text, `the exact "iss" of the issuer's tokens`)
 		} else {
 			iss.tenantFaults(at, add)
@@ -244,7 +242,7 @@ func (c Config) faults() []mcpauth.Fault {
 			add(at("AnyAudience"), "set beside Audience", "one of the two")
 		}
 		for j, aud := range iss.Audience {
-			if text := badText(aud); text != "" {
+			if text := check.Text(aud); text != "" {
 				add(at(fmt.Sprintf("Audience[%d]", j)), text, "an exact audience value")
 			}
 		}
@@ -256,19 +254,19 @@ func (c Config) faults() []mcpauth.Fault {
 		if len(iss.Keys) == 0 {
 			add(at("Keys"), "empty", "at least one source of keys")
 		}
-		if text := badText(iss.UserIDClaim); text != "" {
+		if text := check.Text(iss.UserIDClaim); text != "" {
 			add(at("UserIDClaim"), text, "a claim name")
 		} else if iss.UserIDClaim == "aud" || slices.Contains(claimsOfOwnMeaning, iss.UserIDClaim) {
 			add(at("UserIDClaim"), fmt.Sprintf("found %q", iss.UserIDClaim), `a claim that tells users apart, such as "userId" or "sub"`)
 		}
-		if text := badText(iss.AudienceClaim); text != "" {
+		if text := check.Text(iss.AudienceClaim); text != "" {
 			add(at("AudienceClaim"), text, "a claim name")
 		} else if iss.AudienceClaim == iss.UserIDClaim || slices.Contains(claimsOfOwnMeaning, iss.AudienceClaim) {
 			add(at("AudienceClaim"), fmt.Sprintf("found %q", iss.AudienceClaim), `a claim that names the audience, such as "aud" or "client_id"`)
 		}
 		if iss.TenantClaim != "" {
 			others := append([]string{"aud", "sub", iss.UserIDClaim, iss.AudienceClaim, iss.TokenIDClaim, iss.SessionIDClaim}, claimsOfOwnMeaning...)
-			if text := badText(iss.TenantClaim); text != "" {
+			if text := check.Text(iss.TenantClaim); text != "" {
 				add(at("TenantClaim"), text, "a claim name")
 			} else if slices.Contains(others, iss.TenantClaim) {
 				add(at("TenantClaim"), fmt.Sprintf("found %q", iss.TenantClaim), `a claim that names the user's tenant, such as "tid"`)
@@ -278,7 +276,7 @@ func (c Config) faults() []mcpauth.Fault {
 			{"TokenIDClaim", iss.TokenIDClaim, defaultTokenIDClaim, "", `a claim that tells tokens apart, such as "jti" or "uti"`},
 			{"SessionIDClaim", iss.SessionIDClaim, "", iss.TokenIDClaim, `a claim that names the issuer's session, such as "sid"`},
 		} {
-			if text := badText(claim.name); text != "" {
+			if text := check.Text(claim.name); text != "" {
 				add(at(claim.field), text, "a claim name")
 			} else if claim.name == claim.other || claim.name != claim.usual &&
 				slices.Contains(append([]string{"aud", "sub", iss.UserIDClaim, iss.AudienceClaim}, claimsOfOwnMeaning...), claim.name) {
@@ -308,16 +306,3 @@ func (c Config) faults() []mcpauth.Fault {
 // claimsOfOwnMeaning are read for what they mean. As the claim for something
 // else, they would not be.
 var claimsOfOwnMeaning = []string{"iss", "exp", "nbf", "iat", "jti", "typ", "token_use", "cnf", "scope", "scp"}
-
-// badText says what is wrong with a string that is to be compared exactly.
-func badText(s string) string {
-	switch {
-	case s == "":
-		return "empty"
-	case !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl):
-		return fmt.Sprintf("%q has control characters or is not UTF-8", s)
-	case strings.TrimSpace(s) != s:
-		return fmt.Sprintf("%q begins or ends with a space", s)
-	}
-	return ""
-}

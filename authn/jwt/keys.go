@@ -160,7 +160,7 @@ type issuer struct {
 	scopes  atomic.Pointer[scopes] // those of the last good token
 	fetched *fetched               // nil when the keys are static
 
-	revocations Revocations                               // nil for none
+	revocations mcpauth.Revocations                       // nil for none
 	describe    func(*mcpauth.Identity) mcpauth.Revocable // revocable, made once for all identities
 }
 

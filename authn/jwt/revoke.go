@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"reflect"
 	"slices"
 	"time"
 
@@ -13,26 +12,8 @@ import (
 	"github.com/mcpauth-go/mcpauth/internal/jws"
 )
 
-// Revocations says which tokens are no longer to be taken, though they have
-// not expired, as a list of package revoke does. Both methods are on the way
-// of requests: they wait for nothing.
-type Revocations interface {
-	// Epoch changes after each revocation, once Revoked knows of it. It is
-	// never 0.
-	Epoch() uint32
-	// Revoked reports whether what is described must not be taken. It is asked
-	// about a token when that is verified, and then once an epoch.
-	Revoked(mcpauth.Revocable) bool
-}
-
-// Revocations returns Config.Revocations, or nil where there are none. A
-// gateway makes sure by it that they are its own.
-func (p *Provider) Revocations() any {
-	if p.config.Revocations == nil {
-		return nil
-	}
-	return p.config.Revocations
-}
+// Revocations implements mcpauth.Revoking.
+func (p *Provider) Revocations() mcpauth.Revocations { return p.config.Revocations }
 
 // Lifetime returns for how long after its "iat" a token of the issuer may at
 // most be taken, or 0 if MaxLifetime does not say so, and whether there is such
@@ -146,10 +127,3 @@ func errRevoked(id *mcpauth.Identity) error {
 type revokedToken struct{ id *mcpauth.Identity }
 
 func (r *revokedToken) Error() string { return fmt.Sprintf("a token of user %v", r.id) }
-
-// nilPointer reports whether an interface holds a pointer to nothing, which is
-// no list, and fails at the first request.
-func nilPointer(r Revocations) bool {
-	v := reflect.ValueOf(r)
-	return v.Kind() == reflect.Pointer && v.IsNil()
-}

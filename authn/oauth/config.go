@@ -5,14 +5,12 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/check"
 	"github.com/mcpauth-go/mcpauth/internal/clientauth"
 	"github.com/mcpauth-go/mcpauth/internal/jws"
 	"github.com/mcpauth-go/mcpauth/internal/metadata"
@@ -123,7 +121,7 @@ type Config struct {
 	// Revocations, if not nil, are of tokens that are refused with ErrRevoked,
 	// from the moment on at which they are revoked, cached or not: a
 	// revoke.List. Behind a gateway, it is that of the gateway's Config.
-	Revocations Revocations
+	Revocations mcpauth.Revocations
 	// Logger takes what happens outside of a request. Default slog.Default().
 	Logger *slog.Logger
 }
@@ -244,7 +242,7 @@ func (c Config) faults() []mcpauth.Fault {
 			add(field, fmt.Sprintf("found %s", value), fmt.Sprintf("between %s and %s", low, high))
 		}
 	}
-	if text := badText(c.Issuer); text != "" {
+	if text := check.Text(c.Issuer); text != "" {
 		add("Issuer", text, "the name of the authorization server, as in its metadata")
 	}
 	if c.Method != Introspection && c.Method != Userinfo {
@@ -285,7 +283,7 @@ func (c Config) faults() []mcpauth.Fault {
 			add(fmt.Sprintf("Requests.PlainHTTPHosts[%d]", i), err.Error(), `a host or host:port, such as "keycloak:8080"`)
 		}
 	}
-	if nilPointer(c.Revocations) {
+	if check.IsNil(c.Revocations) {
 		add("Revocations", fmt.Sprintf("a nil %T", c.Revocations), "a list that is open, or nil for none")
 	}
 	return faults
@@ -334,12 +332,12 @@ func (c Config) audienceFaults(add func(field, problem, expected string)) {
 		add("Proof", "missing: userinfo does not say whom a token is for", "an endpoint that does, or AcceptAnyClient, with which other clients of the issuer can reuse their users' tokens here")
 	}
 	for i, aud := range c.Audience {
-		if text := badText(aud); text != "" {
+		if text := check.Text(aud); text != "" {
 			add(fmt.Sprintf("Audience[%d]", i), text, "an exact audience value")
 		}
 	}
 	for i, id := range c.AllowedClients {
-		if text := badText(id); text != "" {
+		if text := check.Text(id); text != "" {
 			add(fmt.Sprintf("AllowedClients[%d]", i), text, "an exact client id")
 		}
 	}
@@ -358,7 +356,7 @@ func (c Config) claimFaults(add func(field, problem, expected string)) {
 		}
 		other, twice := seen[claim.name]
 		seen[claim.name] = claim.field
-		switch text := badText(claim.name); {
+		switch text := check.Text(claim.name); {
 		case text != "":
 			add(claim.field, text, "the name of a member")
 		case twice:
@@ -372,23 +370,3 @@ func (c Config) claimFaults(add func(field, problem, expected string)) {
 // membersOfOwnMeaning are read for what they mean. As the claim for something
 // else, they would not be.
 var membersOfOwnMeaning = []string{"active", "iss", "aud", "exp", "nbf", "iat", "jti", "typ", "token_type", "token_use", "cnf", "scope", "scp", "client_id", "azp"}
-
-// badText says what is wrong with a string that is to be compared exactly.
-func badText(s string) string {
-	switch {
-	case s == "":
-		return "empty"
-	case !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl):
-		return fmt.Sprintf("%q has control characters or is not UTF-8", s)
-	case strings.TrimSpace(s) != s:
-		return fmt.Sprintf("%q begins or ends with a space", s)
-	}
-	return ""
-}
-
-// nilPointer reports whether an interface holds a pointer to nothing, which is
-// no list, and fails at the first request.
-func nilPointer(r Revocations) bool {
-	v := reflect.ValueOf(r)
-	return v.Kind() == reflect.Pointer && v.IsNil()
-}

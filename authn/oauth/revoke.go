@@ -10,26 +10,8 @@ import (
 	"github.com/mcpauth-go/mcpauth"
 )
 
-// Revocations says which tokens are no longer to be taken, though they have
-// not expired, as a list of package revoke does. Both methods are on the way
-// of requests: they wait for nothing.
-type Revocations interface {
-	// Epoch changes after each revocation, once Revoked knows of it. It is
-	// never 0.
-	Epoch() uint32
-	// Revoked reports whether what is described must not be taken. It is asked
-	// about a token when that is validated, and then once an epoch.
-	Revoked(mcpauth.Revocable) bool
-}
-
-// Revocations returns Config.Revocations, or nil where there are none. A
-// gateway makes sure by it that they are its own.
-func (p *Provider) Revocations() any {
-	if p.config.Revocations == nil {
-		return nil
-	}
-	return p.config.Revocations
-}
+// Revocations implements mcpauth.Revoking.
+func (p *Provider) Revocations() mcpauth.Revocations { return p.config.Revocations }
 
 // Lifetime returns for how long a token of the issuer may at most be taken after
 // it was issued, which is 0 since that is for the authorization server alone to

@@ -10,10 +10,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/check"
 	"github.com/mcpauth-go/mcpauth/internal/clientauth"
 	"github.com/mcpauth-go/mcpauth/internal/outbound"
 )
@@ -151,12 +150,12 @@ func (c Config) faults() []mcpauth.Fault {
 		add("SubjectIssuers", "empty, as is Issuer", "the issuers whose users' tokens may be sent to TokenURL")
 	}
 	for i, issuer := range c.SubjectIssuers {
-		if problem := badText(issuer); problem != "" {
+		if problem := check.Text(issuer); problem != "" {
 			add(fmt.Sprintf("SubjectIssuers[%d]", i), problem, `the exact "iss" of users' tokens`)
 		}
 	}
 	typeOf := func(field string, t TokenType) {
-		if u, err := url.Parse(string(t)); err != nil || !u.IsAbs() || badText(string(t)) != "" {
+		if u, err := url.Parse(string(t)); err != nil || !u.IsAbs() || check.Text(string(t)) != "" {
 			add(field, fmt.Sprintf("found %.100q", t), "AccessToken, JWT, or another absolute URI")
 		} else if t == refreshToken {
 			add(field, "a refresh token", "a token that is used as it is")
@@ -176,12 +175,12 @@ func (c Config) faults() []mcpauth.Fault {
 			add(field, "empty", "an Audience, Resource or Scopes, or the new token is good for whatever the old one is")
 		}
 		for i, audience := range t.Audience {
-			if problem := badText(audience); problem != "" {
+			if problem := check.Text(audience); problem != "" {
 				add(fmt.Sprintf("%s.Audience[%d]", field, i), problem, "a name that the authorization server knows")
 			}
 		}
 		for i, resource := range t.Resource {
-			if u, err := url.Parse(resource); err != nil || !u.IsAbs() || strings.Contains(resource, "#") || badText(resource) != "" {
+			if u, err := url.Parse(resource); err != nil || !u.IsAbs() || strings.Contains(resource, "#") || check.Text(resource) != "" {
 				add(fmt.Sprintf("%s.Resource[%d]", field, i), fmt.Sprintf("found %.100q", resource), "an absolute URL without fragment (RFC 8707, section 2)")
 			}
 		}
@@ -193,7 +192,7 @@ func (c Config) faults() []mcpauth.Fault {
 		typeOf(field+".RequestedTokenType", t.RequestedTokenType)
 	}
 	for i, code := range c.NotConnected {
-		if problem := badText(code); problem != "" {
+		if problem := check.Text(code); problem != "" {
 			add(fmt.Sprintf("NotConnected[%d]", i), problem, `an error code, such as "account_not_linked"`)
 		} else if slices.Contains([]string{"invalid_client", "unauthorized_client", "unsupported_grant_type", "server_error", "temporarily_unavailable"}, code) {
 			add(fmt.Sprintf("NotConnected[%d]", i), fmt.Sprintf("found %q, which is not about the user", code), "a code that is")
@@ -211,17 +210,4 @@ func (c Config) faults() []mcpauth.Fault {
 		}
 	}
 	return faults
-}
-
-// badText says what is wrong with a string that is to be compared exactly.
-func badText(s string) string {
-	switch {
-	case s == "":
-		return "empty"
-	case !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl):
-		return fmt.Sprintf("%.100q has control characters or is not UTF-8", s)
-	case strings.TrimSpace(s) != s:
-		return fmt.Sprintf("%.100q begins or ends with a space", s)
-	}
-	return ""
 }

@@ -200,7 +200,7 @@ func (f live) Collect(ch chan<- prometheus.Metric) {
 
 // measured collects what parts measure of themselves. It describes nothing
 // beforehand, since they are asked at each scrape only.
-type measured []Measurer
+type measured []mcpauth.Measuring
 
 func (measured) Describe(chan<- *prometheus.Desc) {}
 

@@ -134,7 +134,7 @@ func TestPartsThatMeasureThemselves(t *testing.T) {
 		return mcpauth.Measurement{Name: "mcpauth_x_entries", Help: "Entries.", Labels: map[string]string{"cache": cache}, Value: value}
 	}
 	total := mcpauth.Measurement{Name: "mcpauth_x_total", Help: "All.", Counter: true, Value: 5}
-	got := done(t, observe.Config{Measured: []observe.Measurer{
+	got := done(t, observe.Config{Measured: []mcpauth.Measuring{
 		part{entries("a", 1), entries("b", 2), total},
 		part{entries("a", 10), total}, // another of its kind
 		part{},
@@ -150,7 +150,7 @@ func TestPartsThatMeasureThemselves(t *testing.T) {
 
 func TestAPartThatMeasuresItselfBadlyTakesNothingAlong(t *testing.T) {
 	var log bytes.Buffer
-	o := observe.New(observe.Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), Measured: []observe.Measurer{
+	o := observe.New(observe.Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), Measured: []mcpauth.Measuring{
 		part{{Name: "", Value: 1}, {Name: "mcpauth_bad\xff", Value: 1}, {Name: "mcpauth_requests_total", Counter: true, Value: 1, Labels: map[string]string{"\xff": "x"}}},
 		part{{Name: "mcpauth_good", Help: "Good.", Value: 1}},
 	}})

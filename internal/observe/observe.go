@@ -42,12 +42,7 @@ type Config struct {
 	// Live is asked at each scrape for what is alive. Default: not measured.
 	Live func() Live
 	// Measured are parts that measure themselves, asked at each scrape.
-	Measured []Measurer
-}
-
-// Measurer is a part that measures itself. See mcpauth.Measurement.
-type Measurer = interface {
-	Measure() []mcpauth.Measurement
+	Measured []mcpauth.Measuring
 }
 
 // Observer writes down what became of requests. It is safe for concurrent

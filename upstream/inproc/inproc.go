@@ -63,7 +63,7 @@ type Config struct {
 	// MaxBodyBytes bounds a request body.
 	MaxBodyBytes int64
 	// Revocations are of credentials; those of the provider. Optional.
-	Revocations Revocations
+	Revocations mcpauth.Revocations
 	// Shows reports whether lists show an item to the user in ctx. Nil shows
 	// all.
 	Shows func(ctx context.Context, kind, name string) bool

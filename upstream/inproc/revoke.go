@@ -13,17 +13,6 @@ import (
 	"github.com/mcpauth-go/mcpauth/internal/envelope"
 )
 
-// Revocations says which credentials are revoked, as a revoke.List does. Epoch
-// changes after each revocation, once Revoked knows of it, and is never 0. Who
-// has them calls EndRevoked then.
-//
-// Nothing gets past both: what begins is first noted and then asked about; a
-// revocation is first known and then looks through what has been noted.
-type Revocations interface {
-	Epoch() uint32
-	Revoked(mcpauth.Revocable) bool
-}
-
 // use is something that goes on by virtue of a credential.
 type use struct {
 	id      *mcpauth.Identity

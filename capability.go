@@ -1,0 +1,59 @@
+package mcpauth
+
+// A Provider, a Resolver or another part says more of itself by having the method
+// of one of the interfaces below, or of Lifecycle or Selective. A gateway looks for
+// them in the parts that it is given, and a chain of providers has those of its
+// providers. A part that wraps another hides what it does not pass on.
+
+// Issuing is a Provider that takes tokens of issuers that it knows by name: a
+// gateway names them to clients as authorization servers (RFC 9728, section 2).
+type Issuing interface {
+	// Issuers returns the names of the issuers, as in "iss".
+	Issuers() []string
+}
+
+// Preparing is a part that may not be of use from the beginning, or not always,
+// since it depends on another service.
+type Preparing interface {
+	// Ready returns nil, or what is still missing, for readiness probes. It
+	// waits for nothing and is safe for concurrent use.
+	Ready() error
+}
+
+// Measuring is a part with figures of its inside, for the metrics.
+type Measuring interface {
+	// Measure returns the figures as they are now. It is called at each scrape,
+	// concurrently with everything else, and takes no time to speak of.
+	Measure() []Measurement
+}
+
+// Revoking is a part that heeds revocations by itself, also for what it answers
+// from memory. A gateway makes sure that its parts heed one list.
+type Revoking interface {
+	// Revocations returns the list, or nil if the part has been given none.
+	Revocations() Revocations
+}
+
+// Lenient is a Provider that may take tokens which are meant for others.
+type Lenient interface {
+	// TakesAnyAudience reports whether it does. Then no token may be forwarded.
+	TakesAnyAudience() bool
+}
+
+// Forwarding is a Resolver that may send on the token that a request came with.
+type Forwarding interface {
+	// ForwardsToken reports whether it does.
+	ForwardsToken() bool
+}
+
+// DevelopmentOnly is a Provider that lets requests in without a credential.
+type DevelopmentOnly interface {
+	// DevelopmentOnly does nothing.
+	DevelopmentOnly()
+}
+
+// SingleUser is a part that knows of one user only.
+type SingleUser interface {
+	// SingleUser does nothing.
+	SingleUser()
+}

@@ -1,0 +1,31 @@
+// Package check has what configurations are checked for.
+package check
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Text returns what is wrong with a name, or "". It has to be there, and to be the
+// same wherever it is written down.
+func Text(s string) string {
+	switch {
+	case s == "":
+		return "empty"
+	case !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl):
+		return fmt.Sprintf("%.100q has control characters or is not UTF-8", s)
+	case strings.TrimSpace(s) != s:
+		return fmt.Sprintf("%.100q begins or ends with a space", s)
+	}
+	return ""
+}
+
+// IsNil reports whether an interface holds a pointer or a function that is nil, which
+// is no part, and fails at the first request.
+func IsNil(part any) bool {
+	v := reflect.ValueOf(part)
+	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
+}

@@ -244,9 +244,11 @@ func forwarding(name string) bool {
 	return name == "Forwarded" || name == "Via" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded")
 }
 
+// loopbackAddress reports whether a RemoteAddr is of this machine. Only link-local
+// addresses have a zone.
 func loopbackAddress(hostPort string) bool {
 	addr, err := netip.ParseAddrPort(hostPort)
-	return err == nil && addr.Addr().Unmap().IsLoopback()
+	return err == nil && addr.Addr().Zone() == "" && addr.Addr().Unmap().IsLoopback()
 }
 
 // loopbackHost reports whether a Host header names this machine, with or without

@@ -27,7 +27,7 @@ import (
 // The last protocol version with sessions and the first without.
 var eras = []string{"2025-11-25", "2026-07-28"}
 
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // secret is made up for the tests.
 const secret = "7k8N0cQxq3Vw5mTz1yRf9uLb2hDgJ4sP6aEoXiKv"

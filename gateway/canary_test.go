@@ -254,7 +254,7 @@ func canaries(t *testing.T, users gateway.UserForm) {
 			return factory.Make(ctx, call)
 		},
 		RequiredScopes: []string{"mcp"}, Rules: []policy.Rule{{Tool: "show", Scopes: []string{"show"}}}, ToolRates: map[string]limit.Rate{"rare": perHour(1)}, MaxSessionsPerUser: 2, MaxStreamsPerUser: 1,
-		MaxBodyBytes: 10_000, RequestTimeout: 500 * time.Millisecond, Revocations: list, LogUsers: users, LogKey: keyOfLog, LegacySSE: true,
+		MaxBodyBytes: 10_000, RequestTimeout: 3 * time.Second, Revocations: list, LogUsers: users, LogKey: keyOfLog, LegacySSE: true,
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Audit: w.audit, Logger: logger,
 		TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)), Admin: admin.Config{Addr: adminAddr, TokenFile: tokenFile},
 	})

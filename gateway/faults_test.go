@@ -36,7 +36,7 @@ import (
 // What becomes of a call whose client is gone in the middle of its stream.
 // Nothing is left of it in the end, in no case.
 func TestFaultClientGoneMidStream(t *testing.T) {
-	const timeout = 500 * time.Millisecond
+	const timeout = 3 * time.Second
 	for _, test := range []struct {
 		name    string
 		version string

@@ -247,7 +247,7 @@ func TestClientThatDoesNotReadIsGivenUp(t *testing.T) {
 	for _, version := range eras {
 		t.Run(version, func(t *testing.T) {
 			audit := &gatewaytest.Log{}
-			s := gatewaytest.Start(t, gateway.Config{Factory: big().Make, WriteTimeout: 100 * time.Millisecond, Audit: audit})
+			s := gatewaytest.Start(t, gateway.Config{Factory: big().Make, WriteTimeout: time.Second, Audit: audit})
 			token := s.Token(t, "alice")
 			request := gatewaytest.ModernCall(token, 7, "big", "{}")
 			if version == gatewaytest.Legacy {

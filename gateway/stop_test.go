@@ -177,7 +177,7 @@ func TestStopCutsOffWhatNeverEnds(t *testing.T) {
 	for _, version := range []string{gatewaytest.Legacy, gatewaytest.Modern} {
 		t.Run(version, func(t *testing.T) {
 			provider, factory := &names{}, newWaiting()
-			s := gatewaytest.Start(t, gateway.Config{Provider: provider, Factory: factory.Make, ShutdownTimeout: 50 * time.Millisecond})
+			s := gatewaytest.Start(t, gateway.Config{Provider: provider, Factory: factory.Make, ShutdownTimeout: 2 * time.Second})
 			if got := s.Do(t, first(s, t, "idle", version)); got.Status != http.StatusOK {
 				t.Fatalf("the idle user: %d %s", got.Status, got.Body)
 			}
@@ -198,7 +198,7 @@ func TestStopCutsOffWhatNeverEnds(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "requests cut off at the end of ShutdownTimeout") {
 				t.Errorf("Serve = %v", err)
 			}
-			if took := time.Since(began); took > 5*time.Second {
+			if took := time.Since(began); took > 30*time.Second {
 				t.Errorf("stopping took %s", took)
 			}
 			if err := gatewaytest.Receive(t, "the client to be cut off", cut); err == nil {

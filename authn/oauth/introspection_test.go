@@ -295,10 +295,11 @@ func TestFailuresOfTheServerAre503(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			a := newAuthority(t, "")
 			a.does(answer)
 			c := a.config()
-			c.Requests.Timeout = 200 * time.Millisecond
+			c.Requests.Timeout = 2 * time.Second
 			p := newProvider(t, c)
 			e := refused(t, p, "canary-token", mcpauth.ErrUnavailable)
 			if text := e.Error() + fmt.Sprint(e.Cause); strings.Contains(text, "canary") || strings.Contains(e.Message, "127.0.0.1") {

@@ -465,7 +465,7 @@ func TestHostileEndpoints(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := config(serve(t, test.answer) + "/token")
-			c.Timeout = 200 * time.Millisecond
+			c.Timeout = 2 * time.Second
 			found, err := newSource(t, c).Fetch(t.Context(), user(t, mcpauth.IdentityFields{}), "notes")
 			wantFailure(t, found, err, test.kind, test.text)
 		})
@@ -547,7 +547,7 @@ func TestRetryAfter(t *testing.T) {
 			w.WriteHeader(503)
 		})
 		s := newSource(t, config(endpoint))
-		resolver, err := credential.New(credential.Config{Source: s, Timeout: 50 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
+		resolver, err := credential.New(credential.Config{Source: s, Timeout: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}

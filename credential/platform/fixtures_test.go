@@ -3,16 +3,13 @@ package platform_test
 import (
 	"context"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -180,47 +177,4 @@ func resolver(t testing.TB, s credential.Source) *credential.Resolver {
 	}
 	t.Cleanup(func() { r.Close() })
 	return r
-}
-
-// names returns a resolver for which every name has that address.
-func names(address string) *net.Resolver {
-	addr := netip.MustParseAddr(address)
-	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-		client, server := net.Pipe()
-		go func() {
-			defer server.Close()
-			for {
-				var size uint16
-				if binary.Read(server, binary.BigEndian, &size) != nil {
-					return
-				}
-				query := make([]byte, size)
-				if _, err := io.ReadFull(server, query); err != nil {
-					return
-				}
-				answer := answerTo(query, addr)
-				if _, err := server.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...)); err != nil {
-					return
-				}
-			}
-		}()
-		return client, nil
-	}}
-}
-
-func answerTo(query []byte, addr netip.Addr) []byte {
-	end := 12
-	for query[end] != 0 {
-		end += int(query[end]) + 1
-	}
-	end += 5
-	kind := binary.BigEndian.Uint16(query[end-4:])
-	answer := append([]byte{query[0], query[1], 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}, query[12:end]...)
-	if is4 := addr.Is4(); kind == 1 && is4 || kind == 28 && !is4 {
-		answer[7] = 1
-		data := addr.AsSlice()
-		answer = append(answer, 0xc0, 12, 0, byte(kind), 0, 1, 0, 0, 0, 1, 0, byte(len(data)))
-		answer = append(answer, data...)
-	}
-	return answer
 }

@@ -37,7 +37,7 @@ const (
 )
 
 // Patience is how long a test waits for what must happen.
-const Patience = 20 * time.Second
+const Patience = 2 * time.Minute
 
 // Issuer issues tokens.
 type Issuer struct {

@@ -49,7 +49,7 @@ func TestAnswers(t *testing.T) {
 	}))
 	defer server.Close()
 	defer close(release)
-	client := outbound.NewClient(outbound.ClientConfig{Timeout: 300 * time.Millisecond, MaxBody: 100})
+	client := outbound.NewClient(outbound.ClientConfig{Timeout: 3 * time.Second, MaxBody: 100})
 	defer client.Close()
 	for _, test := range []struct {
 		path string
@@ -85,7 +85,7 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestPlacesThatAreNotAsked(t *testing.T) {
-	client := outbound.NewClient(outbound.ClientConfig{Timeout: time.Second, MaxBody: 100, PlainHTTPHosts: []string{"plain.example"}})
+	client := outbound.NewClient(outbound.ClientConfig{Timeout: 10 * time.Second, MaxBody: 100, PlainHTTPHosts: []string{"plain.example"}})
 	for _, test := range []struct{ url, want string }{
 		{"http://platform.example/", "neither loopback nor"},
 		{"ftp://platform.example/", "not https"},
@@ -107,7 +107,7 @@ func TestURLsOfDocumentsLeadToPublicAddresses(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer server.Close()
 	own := strings.TrimPrefix(server.URL, "http://")
-	client := outbound.NewClient(outbound.ClientConfig{Timeout: time.Second, MaxBody: 100, Found: true, PrivateHosts: []string{own}})
+	client := outbound.NewClient(outbound.ClientConfig{Timeout: 10 * time.Second, MaxBody: 100, Found: true, PrivateHosts: []string{own}})
 	defer client.Close()
 	for _, url := range []string{"http://127.0.0.1:1/", "https://127.0.0.1:1/", "https://localhost:1/", "https://10.0.0.1/", "https://[::ffff:10.0.0.1]/"} {
 		if _, err := client.Do(request(t, url)); !errors.Is(err, outbound.ErrNotPublic) {

@@ -167,7 +167,7 @@ func logIn(t *testing.T, c *login.Client) (user string, err error) {
 	t.Helper()
 	var group sync.WaitGroup
 	defer group.Wait()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	return c.Login(ctx, func(url string) { group.Go(func() { browse(t, url) }) })
 }

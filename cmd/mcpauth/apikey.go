@@ -193,7 +193,7 @@ type apikeyCreate struct {
 	Tenant    string         `help:"The owner's tenant, where ids are unique within a tenant only."`
 	Name      string         `help:"What the key is for, for the list."`
 	Scope     []string       `sep:" " placeholder:"SCOPE" help:"Scope that the key grants, or several in quotes. May be repeated."`
-	ExpiresIn *time.Duration `xor:"end" placeholder:"DURATION" help:"How long the key lives, such as 2160h. Default: it has no end."`
+	ExpiresIn *time.Duration `xor:"end" placeholder:"DURATION" help:"How long the key lives, such as 90d. Default: it has no end."`
 	Expires   time.Time      `xor:"end" placeholder:"TIME" help:"When the key ends, such as 2027-01-01T00:00:00Z."`
 	Rate      string         `placeholder:"N/DURATION" help:"Requests that it is good for in a time, such as 100/1m. Default: as many as its owner may."`
 	Prefix    string         `default:"sk_" help:"How the key begins (${default}), as the server has it."`

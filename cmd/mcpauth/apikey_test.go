@@ -66,7 +66,7 @@ func lifeOfAKey(t *testing.T, where []string, open func() apikey.Store) {
 		}
 		return out, errs
 	}
-	out, errs := command("create", "--user", "alice", "--name", "ci", "--scope", "notes:read", "--scope", "notes:write notes:share", "--rate", "100/1m", "--expires-in", "2160h")
+	out, errs := command("create", "--user", "alice", "--name", "ci", "--scope", "notes:read", "--scope", "notes:write notes:share", "--rate", "100/1m", "--expires-in", "90d")
 	key := strings.TrimSuffix(out, "\n")
 	if len(key) != 46 || !strings.HasPrefix(key, "sk_") || strings.Contains(errs, key[7:]) || !strings.Contains(errs, "nobody can show it again") {
 		t.Fatalf("%q, %q", out, errs)

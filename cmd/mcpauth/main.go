@@ -9,11 +9,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/signal"
+	"reflect"
 	"runtime"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -71,6 +76,7 @@ func run(ctx context.Context, args []string, std streams) (code int) {
 		kong.Exit(func(code int) { exited = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(std),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(mapDuration)),
 	)
 	if err != nil {
 		fmt.Fprintln(std.err, "mcpauth:", err)
@@ -85,7 +91,7 @@ func run(ctx context.Context, args []string, std streams) (code int) {
 		if wrong := (*kong.ParseError)(nil); errors.As(err, &wrong) && wrong.Context.Selected() != nil {
 			help = wrong.Context.Selected().FullPath()
 		}
-		fmt.Fprintf(std.err, "mcpauth: %v\nTry \"%s --help\".\n", err, help)
+		fmt.Fprintf(std.err, "mcpauth: %s\nTry \"%s --help\".\n", abridged(err.Error(), args), help)
 		return exitUsage
 	}
 	err = command.Run()
@@ -102,6 +108,55 @@ func run(ctx context.Context, args []string, std streams) (code int) {
 		fmt.Fprintln(std.err, "mcpauth:", err)
 		return exitRefused
 	}
+}
+
+// abridged returns message with the beginnings only of long arguments: one in the
+// wrong place may be a token, and messages are kept in logs.
+func abridged(message string, args []string) string {
+	const long, shown = 32, 8
+	for _, arg := range args {
+		if len(arg) > long && !strings.HasPrefix(arg, "-") {
+			message = strings.ReplaceAll(message, arg, arg[:shown]+"…")
+		}
+	}
+	return message
+}
+
+// mapDuration decodes a duration as time.ParseDuration takes it, or with days of 24
+// hours in front, as in "90d" or "1d12h".
+func mapDuration(ctx *kong.DecodeContext, target reflect.Value) error {
+	var text string
+	if err := ctx.Scan.PopValueInto("duration", &text); err != nil {
+		return err
+	}
+	d, err := parseDuration(text)
+	if err != nil {
+		return fmt.Errorf("expected a duration such as 90d, 12h or 30m, found %q", text)
+	}
+	target.Set(reflect.ValueOf(d))
+	return nil
+}
+
+func parseDuration(text string) (time.Duration, error) {
+	days, rest, found := strings.Cut(text, "d")
+	if !found {
+		return time.ParseDuration(text)
+	}
+	const day = 24 * time.Hour
+	n, err := strconv.ParseInt(days, 10, 64)
+	if err != nil || n >= int64(math.MaxInt64/day) || n <= -int64(math.MaxInt64/day) {
+		return 0, strconv.ErrRange
+	}
+	more := time.Duration(0)
+	if rest != "" {
+		if more, err = time.ParseDuration(rest); err != nil || more < 0 || more >= day {
+			return 0, strconv.ErrSyntax
+		}
+	}
+	if strings.HasPrefix(days, "-") {
+		more = -more
+	}
+	return time.Duration(n)*day + more, nil
 }
 
 type versionCommand struct{}

@@ -100,6 +100,8 @@ func TestWrongUsageExitsWith2(t *testing.T) {
 		{"missing file", []string{"token", "verify", "--key", "no-such.pem", "--issuer", issuer, "--audience", audience, token}, "--key: file no-such.pem: no such file or directory"},
 		{"mint with a claim of wrong form", []string{"token", "mint", "--secret-env", "TEST_SECRET", "--issuer", issuer, "--audience", audience, "--user", "a", "--claim", "x"}, `--claim "x" is not NAME=VALUE`},
 		{"mint with an algorithm that does not fit", []string{"token", "mint", "--alg", "RS256", "--secret-env", "TEST_SECRET", "--issuer", issuer, "--audience", audience, "--user", "a"}, "RS256 does not work with a secret"},
+		{"no duration", []string{"token", "mint", "--secret-env", "TEST_SECRET", "--issuer", issuer, "--audience", audience, "--user", "a", "--ttl", "2w"}, `--ttl: expected a duration such as 90d, 12h or 30m, found "2w"`},
+		{"two tokens", with(verify, token, token), "unexpected argument " + token[:8] + "…"},
 		{"demo beyond loopback", []string{"demo", "--addr", "0.0.0.0:0"}, "not on loopback"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -107,10 +109,26 @@ func TestWrongUsageExitsWith2(t *testing.T) {
 			if code != 2 || out != "" || !strings.Contains(errs, test.want) {
 				t.Errorf("exit %d, out %q, err %q; want 2 and %q", code, out, errs, test.want)
 			}
-			if strings.Contains(errs, secret) {
+			if strings.Contains(errs, secret) || strings.Contains(errs, token) {
 				t.Error("the secret is in the error")
 			}
 		})
+	}
+}
+
+func TestDurations(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"90d": 90 * 24 * time.Hour, "1d12h30m": 36*time.Hour + 30*time.Minute, "0d": 0, "-1d": -24 * time.Hour, "-1d2h": -26 * time.Hour, "-0d2h": -2 * time.Hour,
+		"12h": 12 * time.Hour, "-90s": -90 * time.Second, "106750d23h": (106750*24 + 23) * time.Hour,
+	} {
+		if got, err := parseDuration(text); err != nil || got != want {
+			t.Errorf("%s is %s, %v; want %s", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "d", "1dd", "1d25h", "1d-2h", "1.5d", "90", "1 d", "106752d", "-106752d", "9223372036854775807d", "-9223372036854775808d", "99999999999999999999d"} {
+		if got, err := parseDuration(text); err == nil {
+			t.Errorf("%q is %s", text, got)
+		}
 	}
 }
 
@@ -157,7 +175,6 @@ func TestVerifyLines(t *testing.T) {
 		want        []string
 		code        int
 	}{
-		{"nothing", "", nil, 0},
 		{"one", good + "\n", []string{ok}, 0},
 		{"without a final line break", good, []string{ok}, 0},
 		{"CRLF", good + "\r\n" + good + "\r\n", []string{ok, ok}, 0},
@@ -182,6 +199,16 @@ func TestVerifyLines(t *testing.T) {
 				t.Errorf("exit %d, err %q, out\n%swant exit %d\n%s", code, errs, out, test.code, want)
 			}
 		})
+	}
+}
+
+// A pipe that brings nothing does not look as one of good tokens.
+func TestVerifyOfNothingSaysSo(t *testing.T) {
+	t.Setenv("TEST_SECRET", secret)
+	for _, flags := range [][]string{{"-"}, {"--json", "-"}} {
+		if code, out, errs := cli("", with(verify, flags...)...); code != 0 || out != "" || !strings.Contains(errs, "no token came in") {
+			t.Errorf("exit %d, out %q, err %q", code, out, errs)
+		}
 	}
 }
 

@@ -114,9 +114,9 @@ func (c verifyCommand) Run(ctx context.Context, std streams) error {
 	}
 
 	out := bufio.NewWriter(std.out)
-	refused := false
+	answered, refused := false, false
 	report := func(a answer) error {
-		refused = refused || !a.Authenticated
+		answered, refused = true, refused || !a.Authenticated
 		if a.lacksKey() && fetched != "" {
 			fmt.Fprint(std.err, "mcpauth: ", fetched)
 			fetched = ""
@@ -136,6 +136,9 @@ func (c verifyCommand) Run(ctx context.Context, std streams) error {
 	}
 	if refused {
 		return errRefused
+	}
+	if !answered {
+		fmt.Fprintln(std.err, "mcpauth: no token came in, and none was verified")
 	}
 	return nil
 }

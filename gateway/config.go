@@ -206,8 +206,9 @@ type Config struct {
 	// Default 256.
 	MaxCallsPerUser int
 	// ReplayBytes is how much is kept, in all, of what streams have sent, for
-	// clients that resume them. Default 64 MiB; negative for none, and streams
-	// that cannot be resumed.
+	// clients that resume them. What is oldest of the user who has most of it
+	// goes first. Default 64 MiB; negative for none, and streams that cannot be
+	// resumed.
 	ReplayBytes int
 
 	// MaxBodyBytes bounds a request body. Default 4 MiB.

@@ -11,7 +11,7 @@ func NewReplay(maxBytes int) Replay { return Replay{newReplay(maxBytes)} }
 // SessionReplay is what of one session is kept.
 type SessionReplay struct{ of *sessionReplay }
 
-func (r Replay) Session() SessionReplay { return SessionReplay{r.all.session()} }
+func (r Replay) Session(principal string) SessionReplay { return SessionReplay{r.all.session(principal)} }
 
 func (s SessionReplay) Open(stream string)                      { s.of.open(stream) }
 func (s SessionReplay) Append(stream string, data []byte) error { return s.of.append(stream, data) }
@@ -21,16 +21,23 @@ func (s SessionReplay) After(stream string, index int) ([][]byte, error) {
 func (s SessionReplay) Deliver(stream string) { s.of.deliver(stream) }
 func (s SessionReplay) Close()                { s.of.close() }
 
-// Size returns the bytes that are counted, and those that are really there.
+// Size returns the bytes that are counted, and those that are really there; -1 for
+// the first if those of a user are not counted right.
 func (r Replay) Size() (counted, real int) {
 	r.all.mu.Lock()
 	defer r.all.mu.Unlock()
-	for _, one := range r.all.streams.Keys() {
-		if one.store.streams[one.stream] == one {
-			real += streamOverhead
+	for _, share := range r.all.shares {
+		of := real
+		for _, one := range share.streams.Keys() {
+			if one.store.streams[one.stream] == one {
+				real += streamOverhead
+			}
+			for _, event := range one.events {
+				real += len(event) + eventOverhead
+			}
 		}
-		for _, event := range one.events {
-			real += len(event) + eventOverhead
+		if real-of != share.size || r.all.heavy[share.at] != share || share.size > r.all.heavy[0].size {
+			return -1, real
 		}
 	}
 	return r.all.size, real

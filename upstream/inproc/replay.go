@@ -1,6 +1,7 @@
 package inproc
 
 import (
+	"container/heap"
 	"slices"
 	"sync"
 
@@ -10,14 +11,48 @@ import (
 
 // replay keeps what the streams of all sessions have sent lately, so that a
 // client whose connection broke can resume (MCP 2025-11-25, Streamable HTTP,
-// resumability). It is bounded in bytes as a whole: what is least recent goes
-// first. (The SDK's own store keeps an entry for each request that a session
-// has ever made.)
+// resumability). It is bounded in bytes as a whole: of the user who has most of it,
+// what is least recent goes first, so that nobody pushes out what others may need.
+// (The SDK's own store keeps an entry for each request that a session has ever
+// made.)
 type replay struct {
-	mu      sync.Mutex
-	max     int
-	size    int
-	streams *simplelru.LRU[*sent, struct{}]
+	mu     sync.Mutex
+	max    int
+	size   int
+	shares map[string]*share // by principal
+	heavy  shares
+}
+
+// share is what of one user is kept.
+type share struct {
+	principal string
+	sessions  int // open
+	size      int
+	at        int // in replay.heavy
+	streams   *simplelru.LRU[*sent, struct{}]
+}
+
+// shares is a heap with the largest in front.
+type shares []*share
+
+func (h shares) Len() int           { return len(h) }
+func (h shares) Less(i, j int) bool { return h[i].size > h[j].size }
+func (h shares) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].at, h[j].at = i, j
+}
+
+func (h *shares) Push(one any) {
+	s := one.(*share)
+	s.at = len(*h)
+	*h = append(*h, s)
+}
+
+func (h *shares) Pop() any {
+	last := (*h)[len(*h)-1]
+	(*h)[len(*h)-1] = nil
+	*h = (*h)[:len(*h)-1]
+	return last
 }
 
 // sent is what one stream has sent.
@@ -34,24 +69,31 @@ const (
 	eventOverhead  = 40
 )
 
-func newReplay(maxBytes int) *replay {
-	r := &replay{max: maxBytes}
-	r.streams, _ = simplelru.NewLRU(max(1, maxBytes/streamOverhead), func(s *sent, _ struct{}) {
-		r.size -= s.size
-		delete(s.store.streams, s.stream)
-	})
-	return r
-}
+func newReplay(maxBytes int) *replay { return &replay{max: maxBytes, shares: map[string]*share{}} }
 
-// session returns the store of one session. Each has its own, so that no
-// session can ask for what another has sent, whatever its id.
-func (r *replay) session() *sessionReplay {
-	return &sessionReplay{all: r, streams: map[string]*sent{}}
+// session returns the store of one session of principal. Each has its own, so that
+// no session can ask for what another has sent, whatever its id. close must follow.
+func (r *replay) session(principal string) *sessionReplay {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	of := r.shares[principal]
+	if of == nil {
+		of = &share{principal: principal}
+		of.streams, _ = simplelru.NewLRU(max(1, r.max/streamOverhead), func(s *sent, _ struct{}) {
+			r.grow(s, -s.size)
+			delete(s.store.streams, s.stream)
+		})
+		r.shares[principal] = of
+		heap.Push(&r.heavy, of)
+	}
+	of.sessions++
+	return &sessionReplay{all: r, share: of, streams: map[string]*sent{}}
 }
 
 // sessionReplay is what of one session is kept. The mutex of all guards it.
 type sessionReplay struct {
 	all       *replay
+	share     *share
 	streams   map[string]*sent
 	delivered []string // ids of streams that clients stayed with to the end, the oldest first
 	closed    bool
@@ -70,7 +112,7 @@ func (s *sessionReplay) deliver(stream string) {
 	}
 	if s.delivered = append(s.delivered, stream); len(s.delivered) > keptDelivered {
 		if oldest := s.streams[s.delivered[0]]; oldest != nil {
-			s.all.streams.Remove(oldest)
+			s.share.streams.Remove(oldest)
 		}
 		s.delivered = append(s.delivered[:0], s.delivered[1:]...)
 	}
@@ -122,15 +164,34 @@ func (s *sessionReplay) append(stream string, data []byte) error {
 // grow counts bytes more of one. keep must follow.
 func (r *replay) grow(one *sent, bytes int) {
 	one.size += bytes
+	one.store.share.size += bytes
 	r.size += bytes
+	heap.Fix(&r.heavy, one.store.share.at)
 }
 
-// keep makes one the most recent of all, and room for it.
+// keep makes one the most recent of its user's, and room for it.
 func (r *replay) keep(one *sent) {
-	r.streams.Add(one, struct{}{})
+	own := one.store.share
+	own.streams.Add(one, struct{}{})
 	for r.size > r.max {
-		r.streams.RemoveOldest()
+		of := r.heavy[0]
+		if of == own && own.streams.Len() == 1 {
+			of = r.second(own)
+		}
+		of.streams.RemoveOldest()
 	}
+}
+
+// second returns the largest share but own, which is the largest, or own where no
+// other has anything.
+func (r *replay) second(own *share) *share {
+	found := own
+	for _, other := range r.heavy[1:min(3, len(r.heavy))] { // below the front of the heap
+		if other.size > 0 && (found == own || other.size > found.size) {
+			found = other
+		}
+	}
+	return found
 }
 
 // after returns the events of a stream that follow that of an index. For -1, it
@@ -159,7 +220,14 @@ func (s *sessionReplay) close() {
 	s.all.mu.Lock()
 	defer s.all.mu.Unlock()
 	for _, one := range s.streams {
-		s.all.streams.Remove(one)
+		s.share.streams.Remove(one)
+	}
+	if s.closed {
+		return
 	}
 	s.closed = true
+	if s.share.sessions--; s.share.sessions == 0 {
+		heap.Remove(&s.all.heavy, s.share.at)
+		delete(s.all.shares, s.share.principal)
+	}
 }

@@ -325,7 +325,7 @@ func FuzzReplay(f *testing.F) {
 		stores := make([]inproc.SessionReplay, 3)
 		model := map[key][]string{} // of streams that have been opened
 		reset := func(n int) {
-			stores[n] = all.Session()
+			stores[n] = all.Session([]string{"alice", "alice", "bob"}[n])
 			for k := range model {
 				if k.session == n {
 					delete(model, k)
@@ -396,7 +396,7 @@ func FuzzReplay(f *testing.F) {
 // A stream that others have pushed out can be opened, and resumed, anew.
 func TestForgottenStreamBeginsAnew(t *testing.T) {
 	all := inproc.NewReplay(2000)
-	store, other := all.Session(), all.Session()
+	store, other := all.Session("alice"), all.Session("alice")
 	store.Open("")
 	store.Append("", []byte("before"))
 	for i := range 10 {
@@ -421,11 +421,41 @@ func TestForgottenStreamBeginsAnew(t *testing.T) {
 	}
 }
 
+// However many streams some users have, others can resume theirs.
+func TestReplayOfSomeIsNotAtTheCostOfOthers(t *testing.T) {
+	all := inproc.NewReplay(100_000)
+	quiet := all.Session("quiet")
+	quiet.Open("")
+	quiet.Append("", []byte("first"))
+	quiet.Append("", []byte("second"))
+	for n := range 10 {
+		for session := range 4 {
+			loud := all.Session(fmt.Sprint("loud-", n))
+			for i := range 10 {
+				stream := fmt.Sprint(session, i)
+				loud.Open(stream)
+				if err := loud.Append(stream, make([]byte, 5000)); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := loud.After(stream, 0); err != nil {
+					t.Fatalf("user %d, what was sent last: %v", n, err)
+				}
+			}
+		}
+		if got, err := after(quiet, "", 0); err != nil || !slices.Equal(got, []string{"second"}) {
+			t.Fatalf("beside %d users: %q, %v", n+1, got, err)
+		}
+		if counted, real := all.Size(); counted != real || counted > 100_000 {
+			t.Fatalf("%d bytes are counted, %d are there", counted, real)
+		}
+	}
+}
+
 // A session keeps the last few streams that its client has stayed with, since
 // what was sent last may be lost on the way, and lets go of those before.
 func TestDeliveredStreamsAreLetGo(t *testing.T) {
 	store := inproc.NewReplay(1 << 20)
-	session, other := store.Session(), store.Session()
+	session, other := store.Session("alice"), store.Session("bob")
 	begin := func(in inproc.SessionReplay, stream string) {
 		t.Helper()
 		in.Open(stream)

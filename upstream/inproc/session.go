@@ -62,7 +62,7 @@ func (u *Upstream) openSession(w http.ResponseWriter, r *http.Request, owner *us
 	defer u.openedSession(s)
 	var store *sessionReplay
 	if u.config.Limits.ReplayBytes > 0 {
-		store = u.replay.session()
+		store = u.replay.session(owner.principal)
 	}
 	s.streamable = newStreamable(store)
 	handler := u.identified(func(w http.ResponseWriter, r *http.Request) {

@@ -1,9 +1,9 @@
 package mcpauth
 
 // A Provider, a Resolver or another part says more of itself by having the method
-// of one of the interfaces below, or of Lifecycle or Selective. A gateway looks for
-// them in the parts that it is given, and a chain of providers has those of its
-// providers. A part that wraps another hides what it does not pass on.
+// of one of the interfaces below, or of Lifecycle or Selective. Whoever is given the
+// part looks for them, such as a gateway. A part that wraps others has to pass on what
+// they say, as a chain of providers does.
 
 // Issuing is a Provider that takes tokens of issuers that it knows by name: a
 // gateway names them to clients as authorization servers (RFC 9728, section 2).
@@ -12,8 +12,8 @@ type Issuing interface {
 	Issuers() []string
 }
 
-// Preparing is a part that may not be of use from the beginning, or not always,
-// since it depends on another service.
+// Preparing is a Provider that may not be able to judge credentials from the beginning,
+// or not always, since it depends on another service.
 type Preparing interface {
 	// Ready returns nil, or what is still missing, for readiness probes. It
 	// waits for nothing and is safe for concurrent use.
@@ -28,7 +28,8 @@ type Measuring interface {
 }
 
 // Revoking is a part that heeds revocations by itself, also for what it answers
-// from memory. A gateway makes sure that its parts heed one list.
+// from memory. A gateway makes sure that its parts heed one list, and that it is its
+// own where it is of package revoke.
 type Revoking interface {
 	// Revocations returns the list, or nil if the part has been given none.
 	Revocations() Revocations
@@ -40,7 +41,8 @@ type Lenient interface {
 	TakesAnyAudience() bool
 }
 
-// Forwarding is a Resolver that may send on the token that a request came with.
+// Forwarding is a Resolver, or a source that it asks, that may send on the token which
+// a request came with.
 type Forwarding interface {
 	// ForwardsToken reports whether it does.
 	ForwardsToken() bool
@@ -52,7 +54,7 @@ type DevelopmentOnly interface {
 	DevelopmentOnly()
 }
 
-// SingleUser is a part that knows of one user only.
+// SingleUser is a Provider, a Resolver or a source of one that knows of one user only.
 type SingleUser interface {
 	// SingleUser does nothing.
 	SingleUser()

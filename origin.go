@@ -48,7 +48,7 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 	for i, h := range c.AllowedHosts {
 		name, port, ok := splitHost(h)
 		if !ok {
-			faults = append(faults, Fault{fmt.Sprintf("AllowedHosts[%d]", i), fmt.Sprintf("found %q", h), `"host" or "host:port"`})
+			faults = append(faults, Fault{fmt.Sprintf("AllowedHosts[%d]", i), fmt.Sprintf("found %q", h), `"host" or "host:port", in Punycode where need be`})
 			continue
 		}
 		hosts[joinHost(public.Scheme, name, port)] = true
@@ -57,7 +57,7 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 	for i, o := range c.AllowedOrigins {
 		scheme, host, ok := splitOrigin(strings.TrimRight(o, "/"))
 		if !ok {
-			faults = append(faults, Fault{fmt.Sprintf("AllowedOrigins[%d]", i), found(o), `one origin, such as "https://app.example.com"`})
+			faults = append(faults, Fault{fmt.Sprintf("AllowedOrigins[%d]", i), found(o), `one origin, such as "https://app.example.com", in Punycode where need be`})
 			continue
 		}
 		origins[scheme+"://"+host] = true
@@ -77,7 +77,7 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 		if !ok {
 			return false
 		}
-		return hosts[name] || hosts[joinHost(public.Scheme, name, port)] || loopbackName(name) && overLoopback(r)
+		return hosts[name] || hosts[joinHost(public.Scheme, name, port)] || LoopbackHost(name) && overLoopback(r)
 	}
 	allowedOrigin := func(r *http.Request) bool {
 		values := r.Header["Origin"]
@@ -88,9 +88,8 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 		if len(values) > 1 || !ok {
 			return false
 		}
-		name, _, _ := splitHost(host)
 		// A loopback server is its own origin under each loopback name.
-		own := scheme == "http" && loopbackName(name) && strings.EqualFold(values[0], "http://"+r.Host) && overLoopback(r)
+		own := scheme == "http" && LoopbackHost(host) && strings.EqualFold(values[0], "http://"+r.Host) && overLoopback(r)
 		return origins[scheme+"://"+host] || own
 	}
 	return func(next http.Handler) http.Handler {
@@ -110,9 +109,27 @@ func CheckOrigin(c OriginConfig) (func(http.Handler) http.Handler, error) {
 // splitOrigin splits a serialized origin (RFC 6454, section 6.2) into its scheme and
 // its host in the normal form. "null" is none.
 func splitOrigin(origin string) (scheme, host string, ok bool) {
-	scheme, host, _ = strings.Cut(strings.ToLower(origin), "://")
+	scheme, host, _ = strings.Cut(origin, "://")
+	if !validScheme(scheme) {
+		return "", "", false
+	}
+	scheme = strings.ToLower(scheme)
+	if host == "." && scheme != "http" && scheme != "https" {
+		return scheme, host, true // "app://.", of some programs that are pages
+	}
 	name, port, ok := splitHost(host)
-	return scheme, joinHost(scheme, name, port), ok && scheme != ""
+	return scheme, joinHost(scheme, name, port), ok
+}
+
+// validScheme reports whether s is the scheme of a URL (RFC 3986, section 3.1).
+func validScheme(s string) bool {
+	for i, c := range []byte(s) {
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if !letter && (i == 0 || !strings.ContainsRune("0123456789+-.", rune(c))) {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // overLoopback reports whether the connection's near end is a loopback

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,12 +53,22 @@ func TestCheckOrigin(t *testing.T) {
 		{"IPv6 loopback name over loopback", public, loopback, "[::1]:8080", nil, passes},
 		{"listed IPv6 host, any port", mcpauth.OriginConfig{PublicURL: "https://mcp.example.com", AllowedHosts: []string{"[2001:db8::1]"}}, outside, "[2001:db8::1]:9000", nil, passes},
 		{"listed IPv6 host without port", mcpauth.OriginConfig{PublicURL: "https://mcp.example.com", AllowedHosts: []string{"[2001:db8::1]"}}, outside, "[2001:DB8::1]", nil, passes},
+		{"listed IPv6 host, written out", mcpauth.OriginConfig{PublicURL: "https://mcp.example.com", AllowedHosts: []string{"[2001:0DB8:0::1]"}}, outside, "[2001:db8::1]", nil, passes},
+		{"IPv6 address with a zone", mcpauth.OriginConfig{PublicURL: "https://mcp.example.com", AllowedHosts: []string{"[fe80::1]"}}, outside, "[fe80::1%25lo]", nil, badHost},
+		{"a letter that is ours in lower case only", public, outside, "mcp.\u0130nternal", nil, badHost},
+		{"a port that is none", public, outside, "mcp.internal:.", nil, badHost},
 		{"IPv6 loopback name without port", public, "::1", "[::1]", nil, passes},
 
 		{"own origin", public, outside, "mcp.example.com", []string{"https://mcp.example.com"}, passes},
 		{"own origin with the default port", public, outside, "mcp.example.com", []string{"https://mcp.example.com:443"}, passes},
 		{"listed origin", public, outside, "mcp.example.com", []string{"https://app.example.com"}, passes},
 		{"listed loopback origin", public, outside, "mcp.example.com", []string{"http://localhost:3000"}, passes},
+		{"an origin of a program", mcpauth.OriginConfig{PublicURL: "https://mcp.example.com", AllowedOrigins: []string{"app://.", "vscode-webview://1A2b"}}, outside, "mcp.example.com", []string{"app://."}, passes},
+		{"an origin of a program, in another case", mcpauth.OriginConfig{PublicURL: "https://mcp.example.com", AllowedOrigins: []string{"app://.", "vscode-webview://1A2b"}}, outside, "mcp.example.com", []string{"vscode-webview://1a2b"}, passes},
+		{"an origin with a path", public, outside, "mcp.example.com", []string{"https://app.example.com/"}, badOrigin},
+		{"an origin with a query", public, outside, "mcp.example.com", []string{"https://app.example.com?x"}, badOrigin},
+		{"an origin with a user", public, outside, "mcp.example.com", []string{"https://x@app.example.com"}, badOrigin},
+		{"an origin with a letter that is ours in lower case only", mcpauth.OriginConfig{PublicURL: "https://mcp.example.com", AllowedOrigins: []string{"https://kiosk.example"}}, outside, "mcp.example.com", []string{"https://\u212aiosk.example"}, badOrigin},
 		{"own host, other scheme", public, outside, "mcp.example.com", []string{"http://mcp.example.com"}, badOrigin},
 		{"own host, other port", public, outside, "mcp.example.com", []string{"https://mcp.example.com:8443"}, badOrigin},
 		{"foreign origin", public, outside, "mcp.example.com", []string{"https://evil.example"}, badOrigin},
@@ -150,13 +162,32 @@ func TestCheckOriginOverARealConnection(t *testing.T) {
 func TestCheckOriginReportsAllFaultsAtOnce(t *testing.T) {
 	_, err := mcpauth.CheckOrigin(mcpauth.OriginConfig{
 		PublicURL:      "http://mcp.example.com",
-		AllowedHosts:   []string{"good.example", "https://bad.example", "*.example", "", "a/b"},
-		AllowedOrigins: []string{"https://good.example", "*", "null", "https://x.example/path", "https://*.example", "app.example.com"},
+		AllowedHosts:   []string{"good.example", "https://bad.example", "*.example", "", "a/b", "b\u00fccher.example"},
+		AllowedOrigins: []string{"https://good.example", "*", "null", "https://x.example/path", "https://*.example", "app.example.com", "*://a.example", " https://a.example", "1https://a.example", "https://b\u00fccher.example", "https://.", "://a.example"},
 	})
-	want := []string{"PublicURL", "AllowedHosts[1]", "AllowedHosts[2]", "AllowedHosts[3]", "AllowedHosts[4]",
-		"AllowedOrigins[1]", "AllowedOrigins[2]", "AllowedOrigins[3]", "AllowedOrigins[4]", "AllowedOrigins[5]"}
-	if got := faultFields(t, err); !reflect.DeepEqual(got, want) {
+	want := []string{"PublicURL"}
+	for field, n := range map[string]int{"AllowedHosts": 6, "AllowedOrigins": 12} {
+		for i := 1; i < n; i++ {
+			want = append(want, fmt.Sprintf("%s[%d]", field, i))
+		}
+	}
+	slices.Sort(want[1:])
+	got := faultFields(t, err)
+	slices.Sort(got[1:])
+	if !slices.Equal(got, want) {
 		t.Errorf("faults of %v, want %v", got, want)
+	}
+}
+
+func TestLoopbackHost(t *testing.T) {
+	for host, want := range map[string]bool{
+		"localhost": true, "LocalHost:80": true, "localhost.": true, "127.0.0.1": true, "127.9.9.9:1": true, "[::1]": true, "[0:0::1]:8080": true, "[::ffff:127.0.0.1]": true,
+		"": false, ":8080": false, "0.0.0.0": false, "10.0.0.1": false, "localhost.example.com": false, "127.0.0.1.example.com": false, "::1": false, "[::1%25lo]": false,
+		"localho\u017ft": false, "localhost:x": false, "[::]": false, "127.1": false, "localhost/": false,
+	} {
+		if got := mcpauth.LoopbackHost(host); got != want {
+			t.Errorf("%q: %v", host, got)
+		}
 	}
 }
 

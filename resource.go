@@ -3,7 +3,6 @@ package mcpauth
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -50,7 +49,7 @@ func NewResource(c ResourceConfig) (*Resource, error) {
 		faults = append(faults, Fault{"Path", fmt.Sprintf("found %q", c.Path), `a plain path such as "/mcp", without a slash at its end`})
 	}
 	for i, as := range c.AuthorizationServers {
-		if u, err := url.Parse(as); err != nil || !hasHost(u) || u.RawQuery != "" || u.Fragment != "" || u.User != nil || !secureOrLoopback(u) {
+		if u, err := url.Parse(as); err != nil || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || !secureOrLoopback(u) {
 			faults = append(faults, Fault{fmt.Sprintf("AuthorizationServers[%d]", i), found(as),
 				"an https URL without query and fragment (http for a loopback host)"})
 		}
@@ -137,7 +136,7 @@ func (r *Resource) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 
 // parseOrigin returns the origin that text is, in its normal form.
 func parseOrigin(text string) (*url.URL, *Fault) {
-	expected := `an origin without path, such as "https://mcp.example.com"`
+	expected := `an origin without path, such as "https://mcp.example.com", in Punycode where need be`
 	u, err := url.Parse(text)
 	if err != nil {
 		return nil, &Fault{Problem: found(text), Expected: expected}
@@ -168,9 +167,12 @@ func found(text string) string {
 
 // splitHost splits "name", "name:port" or "[IPv6]:port" (RFC 3986, section 3.2.2),
 // as Host, Origin and URLs have it. The name is in its normal form: lower case,
-// without a dot at its end, IPv6 in brackets. Names are ASCII; what is beyond it is
-// written in Punycode.
+// without a dot at its end, IPv6 in brackets and as short as it can be written. Names
+// are ASCII; what is beyond it is written in Punycode.
 func splitHost(host string) (name, port string, ok bool) {
+	if strings.ContainsFunc(host, func(r rune) bool { return r >= 0x80 }) {
+		return "", "", false // some of it would be ASCII in lower case
+	}
 	name = strings.ToLower(host)
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, ']') {
 		name, port = name[:i], name[i+1:]
@@ -179,16 +181,12 @@ func splitHost(host string) (name, port string, ok bool) {
 		inner, closed := strings.CutSuffix(inner, "]")
 		ip, err := netip.ParseAddr(inner)
 		ok = closed && err == nil && ip.Is6() && ip.Zone() == ""
+		name = "[" + ip.String() + "]"
 	} else {
 		name = strings.TrimSuffix(name, ".")
 		ok = name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
 	}
 	return name, port, ok && strings.Trim(port, "0123456789") == ""
-}
-
-func hasHost(u *url.URL) bool {
-	_, _, ok := splitHost(u.Host)
-	return ok
 }
 
 // joinHost returns a host in its normal form, which has no port that the scheme
@@ -201,14 +199,17 @@ func joinHost(scheme, name, port string) string {
 }
 
 func secureOrLoopback(u *url.URL) bool {
-	return u.Scheme == "https" || u.Scheme == "http" && loopbackName(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && LoopbackHost(u.Host)
 }
 
-// loopbackName reports whether host, without port, names this machine.
-func loopbackName(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
+// LoopbackHost reports whether a host, as a Host header or a URL has it, with or
+// without a port, names this machine: "localhost" or a loopback address, IPv6 in
+// brackets. Whether a request has come from there is another question.
+func LoopbackHost(host string) bool {
+	name, _, ok := splitHost(host)
+	if !ok || name == "localhost" {
+		return ok
 	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return ip != nil && ip.IsLoopback()
+	ip, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	return err == nil && ip.Unmap().IsLoopback()
 }

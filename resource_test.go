@@ -30,6 +30,8 @@ func TestResourceURLs(t *testing.T) {
 			"http://127.0.0.1:8080/mcp", "http://127.0.0.1:8080/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource/mcp"},
 		{"IPv6 loopback", mcpauth.ResourceConfig{PublicURL: "http://[::1]:80", Path: "/mcp", AuthorizationServers: as},
 			"http://[::1]/mcp", "http://[::1]/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource/mcp"},
+		{"IPv6, written out", mcpauth.ResourceConfig{PublicURL: "https://[2001:0DB8:0:0::1]:8443", Path: "/mcp", AuthorizationServers: []string{"https://b\u00fccher.example/"}},
+			"https://[2001:db8::1]:8443/mcp", "https://[2001:db8::1]:8443/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource/mcp"},
 		{"without authorization servers there is no document", mcpauth.ResourceConfig{PublicURL: "https://mcp.example.com", Path: "/mcp"},
 			"https://mcp.example.com/mcp", "", ""},
 	} {

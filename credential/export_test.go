@@ -7,12 +7,16 @@ import (
 )
 
 // PutWallClock puts the wall clock forward, or back.
-func (r *Resolver) PutWallClock(by time.Duration) {
+func (r *Resolver) PutWallClock(by time.Duration) { r.put(by, 0) }
+
+// Pass puts both clocks forward.
+func (r *Resolver) Pass(by time.Duration) { r.put(by, by) }
+
+func (r *Resolver) put(wall, mono time.Duration) {
 	before := r.now
 	r.now = func() clock.Instant {
 		now := before()
-		now.Wall = now.Wall.Add(by)
-		return now
+		return clock.Instant{Wall: now.Wall.Add(wall), Mono: now.Mono + mono}
 	}
 }
 

@@ -9,13 +9,13 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
-	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/check"
 	"github.com/mcpauth-go/mcpauth/internal/clock"
 )
 
@@ -62,8 +62,11 @@ type Resolver struct {
 }
 
 var (
-	_ mcpauth.Resolver  = (*Resolver)(nil)
-	_ mcpauth.Lifecycle = (*Resolver)(nil)
+	_ mcpauth.Resolver   = (*Resolver)(nil)
+	_ mcpauth.Lifecycle  = (*Resolver)(nil)
+	_ mcpauth.Revoking   = (*Resolver)(nil)
+	_ mcpauth.Measuring  = (*Resolver)(nil)
+	_ mcpauth.Forwarding = (*Resolver)(nil)
 )
 
 // New returns a Resolver for c. The error is a *mcpauth.ConfigError with all
@@ -102,7 +105,7 @@ func (r *Resolver) guarded(s Source) Source {
 		return all
 	}
 	for _, g := range r.guards {
-		if reflect.ValueOf(s).Comparable() && reflect.ValueOf(g.source).Comparable() && g.source == s {
+		if check.Same(g.source, s) {
 			return g
 		}
 	}
@@ -276,8 +279,8 @@ type flight struct {
 }
 
 // fly returns the fetch of a key: the one under way, or a new one. It returns none if
-// another has landed since its caller saw what is kept, and an error if one has just
-// failed.
+// another has landed since its caller saw what is kept, which is worth another look,
+// and an error if one has failed and there is nothing to go on with.
 func (r *Resolver) fly(ctx context.Context, k key, id *mcpauth.Identity, resourceType string, seen *held) (*flight, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -290,7 +293,11 @@ func (r *Resolver) fly(ctx context.Context, k key, id *mcpauth.Identity, resourc
 	if h, _ := r.kept(k); h != seen {
 		return nil, nil
 	}
-	if failure := r.cache.failure(k, r.now()); failure != nil {
+	now := r.now()
+	if failure := r.cache.failure(k, now); failure != nil {
+		if seen.good(now) && seen.failing.Load() {
+			return nil, nil
+		}
 		return nil, failure
 	}
 	f := &flight{done: make(chan struct{}), key: k, id: id, resource: strings.Clone(resourceType)}
@@ -420,6 +427,7 @@ func (r *Resolver) rejected(c *mcpauth.Credential, k key) {
 		return
 	}
 	due := int64(max(r.now().Mono, h.forcedAt+forcedEvery))
+	h.failing.Store(false)
 	h.ahead.Store(math.MaxInt64) // the next fetch is not one in the background
 	for {
 		fresh := h.fresh.Load()

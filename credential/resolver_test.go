@@ -78,27 +78,63 @@ func TestSeedCConcurrentMissesFetchOnce(t *testing.T) {
 // A request may look into the cache just before a fetch has landed, and ask just
 // after: what that fetch has brought is its answer, and no reason for another.
 func TestAFetchThatLandsBetweenLookingAndAskingIsEnough(t *testing.T) {
-	for name, answer := range map[string]func() (*mcpauth.Credential, error){
-		"a credential": func() (*mcpauth.Credential, error) { return token("shared"), nil },
-		"no account":   func() (*mcpauth.Credential, error) { return nil, nil },
-		"a failure":    func() (*mcpauth.Credential, error) { return nil, credential.Transient(errors.New("down"), time.Minute) },
+	down := credential.Transient(errors.New("down"), time.Minute) // later than anybody waits
+	for _, test := range []struct {
+		name    string
+		found   *mcpauth.Credential
+		failure error
+		stale   bool // there is a good one, and it is time for another
+		want    string
+	}{
+		{"a credential", token("shared"), nil, false, "shared"},
+		{"no account", nil, nil, false, ""},
+		{"a failure", nil, down, false, "unavailable"},
+		{"another credential", token("shared"), nil, true, "shared"},
+		{"a failure, and the last good one stays", nil, down, true, "kept"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			for range 300 {
 				s := &source{}
-				s.becomes(func(context.Context, *mcpauth.Identity, string) (*mcpauth.Credential, error) { return answer() })
 				r := resolver(t, credential.Config{Source: s})
+				if test.stale {
+					s.becomes(func(context.Context, *mcpauth.Identity, string) (*mcpauth.Credential, error) {
+						return &mcpauth.Credential{Token: mcpauth.NewSecret("kept"), Expiry: time.Now().Add(time.Hour)}, nil
+					})
+					gets(t, r, user(t, "alice"), "kept")
+					r.Pass(6 * time.Minute)
+				}
+				before := s.count()
+				s.becomes(func(context.Context, *mcpauth.Identity, string) (*mcpauth.Credential, error) {
+					return test.found, test.failure
+				})
 				var group sync.WaitGroup
 				for range 16 {
 					id := user(t, "alice")
-					group.Go(func() { _, _ = r.Resolve(t.Context(), id, resource) })
+					group.Go(func() {
+						c, err := r.Resolve(t.Context(), id, resource)
+						got := ""
+						switch {
+						case errors.Is(err, mcpauth.ErrUnavailable):
+							got = "unavailable"
+						case err != nil:
+							got = err.Error()
+						case c != nil:
+							got = c.Token.Reveal()
+						}
+						if got != test.want {
+							t.Errorf("got %q, want %q", got, test.want)
+						}
+					})
 				}
 				group.Wait()
-				if n := s.count(); n != 1 {
-					t.Fatalf("%d fetches", n)
+				if n := s.count() - before; n != 1 {
+					t.Errorf("%d fetches", n)
 				}
 				if err := r.Close(); err != nil {
 					t.Fatal(err)
+				}
+				if t.Failed() {
+					return
 				}
 			}
 		})
@@ -829,6 +865,24 @@ func TestRejectedInAnOutageTakesNothingAway(t *testing.T) {
 		if s.count() != 4 {
 			t.Errorf("%d fetches, want the first and three tries", s.count())
 		}
+	})
+}
+
+func TestRejectedAfterAnOutageAsksAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{}
+		s.numbered(time.Hour)
+		r := resolver(t, credential.Config{Source: s})
+		defer r.Close()
+		alice := user(t, "alice")
+		gets(t, r, alice, "token-1")
+		s.isDown()
+		time.Sleep(6 * time.Minute)
+		c := gets(t, r, alice, "token-1")
+		time.Sleep(time.Minute)
+		s.gives(token("new"), nil)
+		c.Rejected()
+		gets(t, r, alice, "new")
 	})
 }
 

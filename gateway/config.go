@@ -311,7 +311,7 @@ func (c Config) withDefaults() Config {
 	if c.UserRate == (limit.Rate{}) {
 		c.UserRate = defaultUserRate
 	}
-	if c.PublicURL == "" && loopbackAddr(c.Addr) {
+	if c.PublicURL == "" && mcpauth.LoopbackHost(c.Addr) {
 		c.PublicURL = "http://" + c.Addr
 	}
 	c.RequiredScopes = slices.Clone(c.RequiredScopes)
@@ -319,7 +319,7 @@ func (c Config) withDefaults() Config {
 	if named, ok := c.Provider.(mcpauth.Issuing); ok && c.AuthorizationServers == nil {
 		for _, issuer := range named.Issuers() {
 			u, err := url.Parse(issuer)
-			if err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && loopbackName(u.Hostname())) {
+			if err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && mcpauth.LoopbackHost(u.Host)) {
 				c.AuthorizationServers = append(c.AuthorizationServers, issuer)
 			}
 		}
@@ -418,7 +418,7 @@ func (c *Config) connectFaults(add func(field, problem, expected string)) {
 		add("NotConnected", fmt.Sprintf("found %q, without a Resolver", c.NotConnected), "both or neither")
 	}
 	const expected = "an https URL for a browser (http for a loopback host)"
-	if u, err := url.Parse(c.ConnectURL); c.ConnectURL != "" && (err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !loopbackName(u.Hostname()))) {
+	if u, err := url.Parse(c.ConnectURL); c.ConnectURL != "" && (err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !mcpauth.LoopbackHost(u.Host))) {
 		add("ConnectURL", "not a URL to send users to", expected)
 	}
 	if c.ConnectURL == "" && c.NotConnected == AskToConnect {
@@ -449,16 +449,16 @@ func (c *Config) addressFaults(add func(field, problem, expected string)) {
 		}
 	} else if c.PublicURL == "" {
 		add("PublicURL", fmt.Sprintf("missing, while Addr %q is beyond loopback", c.Addr), `the origin that clients see, such as "https://mcp.example.com"`)
-	} else if loopbackAddr(c.Addr) && strings.HasSuffix(c.Addr, ":0") && c.PublicURL == "http://"+c.Addr {
+	} else if mcpauth.LoopbackHost(c.Addr) && strings.HasSuffix(c.Addr, ":0") && c.PublicURL == "http://"+c.Addr {
 		add("PublicURL", fmt.Sprintf("missing, while Addr %q leaves the port open", c.Addr), "a fixed port, or a PublicURL")
 	}
 	if c.OperationsAddr == c.Addr && !strings.HasSuffix(c.Addr, ":0") {
 		add("OperationsAddr", fmt.Sprintf("found %q, which is Addr", c.OperationsAddr), "an address of its own")
 	}
-	if c.OperationsAddr != "" && (!loopbackAddr(c.OperationsAddr) || !validAddr(c.OperationsAddr)) {
+	if c.OperationsAddr != "" && (!mcpauth.LoopbackHost(c.OperationsAddr) || !validAddr(c.OperationsAddr)) {
 		add("OperationsAddr", fmt.Sprintf("found %q", c.OperationsAddr), `"host:port" on loopback, since nobody is asked for a credential there`)
 	}
-	if c.Development && !loopbackAddr(c.Addr) {
+	if c.Development && !mcpauth.LoopbackHost(c.Addr) {
 		add("Development", fmt.Sprintf("set, while Addr %q is beyond loopback", c.Addr), "an Addr on loopback")
 	}
 	if i := slices.Index(c.AllowedOrigins, "*"); i >= 0 && !c.Development {
@@ -506,17 +506,4 @@ func validAddr(addr string) bool {
 	_, port, err := net.SplitHostPort(addr)
 	n, errPort := strconv.Atoi(port)
 	return err == nil && errPort == nil && n >= 0 && n <= 65535
-}
-
-func loopbackAddr(addr string) bool {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false
-	}
-	return loopbackName(host)
-}
-
-func loopbackName(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }

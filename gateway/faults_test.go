@@ -295,6 +295,7 @@ func TestFaultFactory(t *testing.T) {
 					}
 					got := gatewaytest.Receive(t, "alice's answer", answers)
 					asking.Wait()
+					synctest.Wait() // a factory that ends at the last moment gives its seat back
 					if got.Status != http.StatusServiceUnavailable || got.Header.Get("Retry-After") == "" || strings.Contains(got.Body, "canary") {
 						t.Errorf("alice: %d %v %s", got.Status, got.Header, got.Body)
 					}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/check"
 	"github.com/mcpauth-go/mcpauth/revoke"
 )
 
@@ -16,6 +17,7 @@ import (
 
 // revocationFaults adds what is wrong with how the list fits those of the parts.
 func (c *Config) revocationFaults(add func(field, problem, expected string)) {
+	var lists []mcpauth.Revocations
 	for _, part := range []struct {
 		name    string
 		part    any
@@ -28,13 +30,19 @@ func (c *Config) revocationFaults(add func(field, problem, expected string)) {
 		if !ok {
 			continue // the provider is asked for it at each request
 		}
-		list, ours := refusing.Revocations().(*revoke.List)
+		own := refusing.Revocations()
+		list, ours := own.(*revoke.List)
 		switch {
-		case c.Revocations == nil && ours && list != nil:
+		case c.Revocations == nil && ours:
 			add("Revocations", "missing, while the "+part.name+" has a list", "that list, or "+part.outlive)
 		case c.Revocations != nil && list != c.Revocations:
 			add("Revocations", "not the list that the "+part.name+" goes by", "one list, given to both: that of the "+part.name+"'s Config.Revocations")
+		default:
+			lists = append(lists, own)
 		}
+	}
+	if len(lists) == 2 && !check.Same(lists[0], lists[1]) {
+		add("Resolver", "does not go by the list of revocations that the Provider goes by", "one list, given to both")
 	}
 }
 

@@ -492,6 +492,44 @@ func TestListsThatDoNotFit(t *testing.T) {
 	}
 }
 
+// heeding is a part that goes by a list of its own.
+type heeding struct {
+	known
+	list mcpauth.Revocations
+}
+
+func (h heeding) Revocations() mcpauth.Revocations { return h.list }
+
+func (heeding) Resolve(context.Context, *mcpauth.Identity, string) (*mcpauth.Credential, error) {
+	return nil, nil
+}
+
+// own is a list that is not of package revoke.
+type own struct{ *revoke.List }
+
+// A gateway without a list leaves that to its parts, which are to agree.
+func TestListsOfSomebodyElse(t *testing.T) {
+	one, another := own{openList(t, revoke.Config{})}, own{openList(t, revoke.Config{})}
+	for _, test := range []struct {
+		name               string
+		provider, resolver mcpauth.Revocations
+		fault              bool
+	}{
+		{"one", one, one, false}, {"none", nil, nil, false}, {"two", one, another, true}, {"the provider's only", one, nil, true}, {"the resolver's only", nil, one, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			g, err := gateway.New(gateway.Config{Provider: heeding{list: test.provider}, Resolver: heeding{list: test.resolver}, ResourceType: "notes", Factory: newHolding().Make})
+			var faulty *mcpauth.ConfigError
+			if test.fault != (errors.As(err, &faulty) && len(faulty.Faults) == 1 && faulty.Faults[0].Field == "Resolver") || !test.fault && err != nil {
+				t.Errorf("%v", err)
+			}
+			if g != nil {
+				g.Shutdown(context.Background())
+			}
+		})
+	}
+}
+
 // slowResolver takes its time.
 type slowResolver struct{ began chan struct{} }
 

@@ -9,21 +9,20 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/check"
 )
 
 // parts returns what the gateway has been given to work with, in the order of
 // the line. One that is provider and resolver is one part.
 func (g *Gateway) parts() []any {
 	all := []any{g.config.Provider}
-	if r := g.config.Resolver; r != nil && !(reflect.ValueOf(r).Comparable() && any(r) == any(g.config.Provider)) {
+	if r := g.config.Resolver; r != nil && !check.Same(r, g.config.Provider) {
 		all = append(all, r)
 	}
 	if s := g.config.Assertions; s != nil {
@@ -141,7 +140,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
 
 // serve calls heeded when it begins to stop.
 func (g *Gateway) serve(ctx context.Context, listener net.Listener, heeded func()) error {
-	if tcp, ok := listener.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && loopbackAddr(g.config.Addr) {
+	if tcp, ok := listener.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && mcpauth.LoopbackHost(g.config.Addr) {
 		listener.Close()
 		return errors.Join(fmt.Errorf("gateway: the listener %s is beyond loopback: set Addr to it, and PublicURL to the origin that clients see", tcp), g.Shutdown(ctx))
 	}
@@ -197,7 +196,7 @@ func (g *Gateway) serve(ctx context.Context, listener net.Listener, heeded func(
 		server.Close()
 		err = errors.Join(err, fmt.Errorf("gateway: requests cut off at the end of ShutdownTimeout: %w", e))
 	}
-	serving.Wait() // until then, the listener may be open
+	serving.Wait() // it may not even have begun, with the listener open
 	err = errors.Join(err, g.Shutdown(stopping))
 	// Last, so that it can be asked until then how the stop goes.
 	aside, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
@@ -260,11 +259,7 @@ func (g *Gateway) serveAside(ctx context.Context, failed chan<- error) (stop fun
 // name resolve to us anew, to read what is here, sends its own Host.
 func fromHere(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if name, _, err := net.SplitHostPort(host); err == nil {
-			host = name
-		}
-		if !loopbackName(strings.Trim(host, "[]")) || r.Header["Origin"] != nil {
+		if !mcpauth.LoopbackHost(r.Host) || r.Header["Origin"] != nil {
 			mcpauth.Requirement{}.Refuse(w, &mcpauth.Error{Code: mcpauth.ErrForbiddenHost, Message: "This is for programs on this machine."})
 			return
 		}

@@ -18,7 +18,7 @@ type Client struct {
 	// socket any host will do.
 	URL string
 	// HTTP sends the requests; its transport is where a Unix socket comes in.
-	// Default http.DefaultClient. Redirects are not followed.
+	// Default: one of its own. Redirects are not followed.
 	HTTP *http.Client
 	// TokenFile has the token of administration over TCP, "" for none. It is
 	// read for each request.

@@ -54,6 +54,8 @@ var (
 	_ mcpauth.Provider  = (*Provider)(nil)
 	_ mcpauth.Selective = (*Provider)(nil)
 	_ mcpauth.Lifecycle = (*Provider)(nil)
+	_ mcpauth.Revoking  = (*Provider)(nil)
+	_ mcpauth.Measuring = (*Provider)(nil)
 )
 
 // entry is a good key: the identity that it stands for, and all that decides

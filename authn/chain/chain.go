@@ -27,6 +27,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/check"
 )
 
 // Provider is what New returns. If one of its providers is mcpauth.Revoking, it is
@@ -137,9 +138,11 @@ func (c *chain) prepare() (faults []mcpauth.Fault) {
 			continue
 		}
 		switch own := r.Revocations(); {
+		case own != nil && check.IsNil(own):
+			add(i, fmt.Sprintf("refuses by a nil %T", own), "a list that is open, or none")
 		case first < 0:
 			first, c.refuses, c.revocations = i, true, own
-		case !same(own, c.revocations):
+		case !check.Same(own, c.revocations):
 			add(i, fmt.Sprintf("does not refuse by the list of Providers[%d]", first), "one list of revocations, given to all providers that can have one")
 		}
 	}
@@ -156,14 +159,6 @@ func (c *chain) prepare() (faults []mcpauth.Fault) {
 		}
 	}
 	return faults
-}
-
-// same reports whether a and b are one list.
-func same(a, b mcpauth.Revocations) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
 }
 
 // Authenticate implements mcpauth.Provider. It adds no allocation to that of the

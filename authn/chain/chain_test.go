@@ -177,6 +177,7 @@ func TestFaults(t *testing.T) {
 		{"two lists", []mcpauth.Provider{refusing(list), refusing(other)}, "Providers[1]"},
 		{"a list and none", []mcpauth.Provider{refusing(list), twice, refusing(nil)}, "Providers[2]"},
 		{"none and a list", []mcpauth.Provider{refusing(nil), refusing(list)}, "Providers[1]"},
+		{"a list that is nil", []mcpauth.Provider{listed{prefixed("a"), (*revoke.List)(nil)}, prefixed("b")}, "Providers[0]"},
 		{"lists that cannot be compared", []mcpauth.Provider{listed{prefixed("a"), names{"x"}}, listed{prefixed("b"), names{"x"}}}, "Providers[1]"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

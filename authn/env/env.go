@@ -22,7 +22,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -81,8 +80,9 @@ type Provider struct {
 }
 
 var (
-	_ mcpauth.Lifecycle = (*Provider)(nil)
-	_ mcpauth.Selective = (*Provider)(nil)
+	_ mcpauth.Lifecycle       = (*Provider)(nil)
+	_ mcpauth.Selective       = (*Provider)(nil)
+	_ mcpauth.DevelopmentOnly = (*Provider)(nil)
 )
 
 // New returns a Provider for c. The error, a *mcpauth.ConfigError, has
@@ -222,7 +222,7 @@ func local(r *mcpauth.Request) error {
 	if !loopbackAddress(r.RemoteAddr) {
 		return errRemote
 	}
-	if !loopbackHost(r.Host) {
+	if !mcpauth.LoopbackHost(r.Host) {
 		return errHost
 	}
 	for name := range r.Header {
@@ -249,21 +249,6 @@ func forwarding(name string) bool {
 func loopbackAddress(hostPort string) bool {
 	addr, err := netip.ParseAddrPort(hostPort)
 	return err == nil && addr.Addr().Zone() == "" && addr.Addr().Unmap().IsLoopback()
-}
-
-// loopbackHost reports whether a Host header names this machine, with or without
-// a port.
-func loopbackHost(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	} else if inner, ok := strings.CutPrefix(host, "["); ok {
-		host = strings.TrimSuffix(inner, "]")
-	}
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.Unmap().IsLoopback()
 }
 
 var (

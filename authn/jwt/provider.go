@@ -44,7 +44,14 @@ type Provider struct {
 	stopped   sync.WaitGroup
 }
 
-var _ mcpauth.Lifecycle = (*Provider)(nil)
+var (
+	_ mcpauth.Lifecycle = (*Provider)(nil)
+	_ mcpauth.Issuing   = (*Provider)(nil)
+	_ mcpauth.Preparing = (*Provider)(nil)
+	_ mcpauth.Lenient   = (*Provider)(nil)
+	_ mcpauth.Revoking  = (*Provider)(nil)
+	_ mcpauth.Measuring = (*Provider)(nil)
+)
 
 // New returns a Provider for c. It reads all static keys; the error, a
 // *mcpauth.ConfigError, has everything that is wrong with the configuration

@@ -52,6 +52,11 @@ type Provider struct {
 var (
 	_ mcpauth.Lifecycle = (*Provider)(nil)
 	_ mcpauth.Selective = (*Provider)(nil)
+	_ mcpauth.Issuing   = (*Provider)(nil)
+	_ mcpauth.Preparing = (*Provider)(nil)
+	_ mcpauth.Lenient   = (*Provider)(nil)
+	_ mcpauth.Revoking  = (*Provider)(nil)
+	_ mcpauth.Measuring = (*Provider)(nil)
 )
 
 // New returns a Provider for c. The error, a *mcpauth.ConfigError, has

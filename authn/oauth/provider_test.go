@@ -168,6 +168,7 @@ func TestALogHoldsUpNobody(t *testing.T) {
 		}
 	}})
 	c.Endpoint = a.URL + "/introspect"
+	c.Requests.Timeout = time.Minute // so that who is held up comes to the end of the other time
 	p = newProvider(t, c)
 	refused(t, p, "t", mcpauth.ErrUnavailable)
 	a.says(good())

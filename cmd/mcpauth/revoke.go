@@ -79,8 +79,7 @@ func (c running) checkURL() error {
 	case c.TokenFile == "":
 		return errors.New("--url needs --token-file, the file with the token of administration")
 	}
-	ip := net.ParseIP(u.Hostname())
-	if u.Scheme == "http" && !strings.EqualFold(u.Hostname(), "localhost") && (ip == nil || !ip.IsLoopback()) {
+	if u.Scheme == "http" && !mcpauth.LoopbackHost(u.Host) {
 		return errors.New("--url: the token would cross the network in the clear; use https, or a tunnel to loopback")
 	}
 	return nil

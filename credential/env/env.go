@@ -82,5 +82,5 @@ func (Resolver) Resolve(_ context.Context, _ *mcpauth.Identity, resourceType str
 	return &mcpauth.Credential{Token: mcpauth.NewSecret(value)}, nil
 }
 
-// SingleUser marks a resolver that does not tell users apart.
+// SingleUser implements mcpauth.SingleUser: it does not tell users apart.
 func (Resolver) SingleUser() {}

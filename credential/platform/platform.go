@@ -57,7 +57,7 @@ func New(c Config) (*Source, error) {
 	return &Source{config: c, base: c.BaseURL + "/api/credentials/", client: outbound.NewClient(client)}, nil
 }
 
-// ForwardsToken reports whether users' tokens are sent to the platform.
+// ForwardsToken implements mcpauth.Forwarding.
 func (s *Source) ForwardsToken() bool { return !s.config.TenantManager }
 
 // String returns where the platform is.

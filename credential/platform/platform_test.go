@@ -472,7 +472,11 @@ func TestRetryAfter(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = r.Resolve(t.Context(), identity(t, "alice", ""), "github")
-		if e := mcpauth.AsError(err); e.RetryAfter > want || e.RetryAfter < want-30*time.Second {
+		late := time.Duration(0)
+		if strings.HasSuffix(value, "GMT") {
+			late = min(want, 30*time.Second) // time goes on meanwhile
+		}
+		if e := mcpauth.AsError(err); e.RetryAfter > want || e.RetryAfter < want-late {
 			t.Errorf("%q: %s, want %s", value, e.RetryAfter, want)
 		}
 		r.Close()

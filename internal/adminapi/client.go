@@ -17,7 +17,7 @@ import (
 // Client asks a running server.
 type Client struct {
 	URL       string       // where the handlers are; over a Unix socket any host will do
-	HTTP      *http.Client // nil for http.DefaultClient; redirects are not followed
+	HTTP      *http.Client // nil for one of its own; redirects are not followed
 	TokenFile string       // "" for none; read for each request
 }
 

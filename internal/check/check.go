@@ -23,9 +23,17 @@ func Text(s string) string {
 	return ""
 }
 
-// IsNil reports whether an interface holds a pointer or a function that is nil, which
-// is no part, and fails at the first request.
+// IsNil reports whether an interface, which is not nil itself, holds a pointer or a
+// function that is: such a part fails at the first request.
 func IsNil(part any) bool {
 	v := reflect.ValueOf(part)
 	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
+}
+
+// Same reports whether two parts are one. Parts that cannot be compared are not.
+func Same(a, b any) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }

@@ -18,6 +18,7 @@ import (
 	"text/template"
 	"time"
 
+	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/authn/jwt"
 	"github.com/mcpauth-go/mcpauth/gateway"
 	"github.com/mcpauth-go/mcpauth/internal/mint"
@@ -40,14 +41,14 @@ type Demo struct {
 
 // New prepares a demonstration that will listen on addr, a loopback address.
 func New(addr string, logger *slog.Logger) (*Demo, error) {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, fmt.Errorf("address %q is not host:port", addr)
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if !mcpauth.LoopbackHost(addr) {
 		return nil, fmt.Errorf("address %q is not on loopback: the demonstration has users that anybody can be", addr)
 	}
 	d := &Demo{}
+	var err error
 	if d.listen, err = net.Listen("tcp", addr); err != nil {
 		return nil, err
 	}

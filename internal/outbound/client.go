@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mcpauth-go/mcpauth"
 )
 
 // ClientConfig says whom a Client may ask.
@@ -142,7 +144,7 @@ func (c *Client) reachOf(u *url.URL) (Reach, error) {
 		return Public, nil
 	case u.Scheme == "http" && !plain:
 		return Loopback, nil
-	case plain, c.config.Private, Listed(u, c.config.PrivateHosts), notAddress == nil, LoopbackName(u.Hostname()):
+	case plain, c.config.Private, Listed(u, c.config.PrivateHosts), notAddress == nil, mcpauth.LoopbackHost(u.Host):
 		return Anywhere, nil
 	}
 	return Public, nil

@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/mcpauth-go/mcpauth"
 )
 
 // ErrPlainHTTP is in the error of a URL that only PlainHTTPHosts would allow.
@@ -32,7 +33,7 @@ func ParseURL(raw string, plainHTTPHosts []string) (*url.URL, error) {
 		return nil, errors.New("the URL has a fragment")
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, fmt.Errorf("the scheme is %.32q, not https", u.Scheme)
-	case u.Scheme == "http" && !LoopbackName(u.Hostname()) && !Listed(u, plainHTTPHosts):
+	case u.Scheme == "http" && !mcpauth.LoopbackHost(u.Host) && !Listed(u, plainHTTPHosts):
 		return nil, fmt.Errorf("http to %.100q, which is neither loopback nor %w", u.Host, ErrPlainHTTP)
 	}
 	return u, nil
@@ -56,12 +57,6 @@ func Listed(u *url.URL, hosts []string) bool {
 		}
 	}
 	return false
-}
-
-// LoopbackName reports whether host, without port, is a name of this machine.
-func LoopbackName(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
 }
 
 // HostPort returns the host of u in lower case, always with its port.

@@ -99,5 +99,5 @@ func (r *Refused[B]) Get(token string, basis B, now clock.Instant) (error, bool)
 
 // Put remembers for that long, RefusalTTL at most, why token is refused.
 func (r *Refused[B]) Put(token string, err error, basis B, now clock.Instant, lasts time.Duration) {
-	r.Set(r.fingerprint(token), refusal[B]{err: err, basis: basis, until: now.Mono + lasts})
+	r.Set(r.fingerprint(token), refusal[B]{err: err, basis: basis, until: now.Mono + min(lasts, RefusalTTL)})
 }

@@ -11,7 +11,9 @@ func NewReplay(maxBytes int) Replay { return Replay{newReplay(maxBytes)} }
 // SessionReplay is what of one session is kept.
 type SessionReplay struct{ of *sessionReplay }
 
-func (r Replay) Session(principal string) SessionReplay { return SessionReplay{r.all.session(principal)} }
+func (r Replay) Session(principal string) SessionReplay {
+	return SessionReplay{r.all.session(principal)}
+}
 
 func (s SessionReplay) Open(stream string)                      { s.of.open(stream) }
 func (s SessionReplay) Append(stream string, data []byte) error { return s.of.append(stream, data) }

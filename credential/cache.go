@@ -9,6 +9,7 @@ import (
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/internal/clock"
+	"github.com/mcpauth-go/mcpauth/internal/recall"
 )
 
 // overhead is what an entry takes beside credential and token: the entry, the
@@ -144,10 +145,9 @@ func (k *cache) failure(of key, now clock.Instant) error {
 
 // cache is both levels, and what has failed.
 type cache struct {
-	links     *otter.Cache[near, *link]
-	entries   *otter.Cache[key, *entry]
-	failures  *otter.Cache[key, *failure]
-	evictions atomic.Uint64
+	links    *recall.Bounded[near, *link]
+	entries  *recall.Bounded[key, *entry]
+	failures *otter.Cache[key, *failure]
 }
 
 func newCache(c Config, now func() clock.Instant) *cache {
@@ -156,7 +156,7 @@ func newCache(c Config, now func() clock.Instant) *cache {
 	left := func(until time.Duration) time.Duration { return min(max(until-now().Mono, time.Millisecond), longest) }
 	// The caches' own expiry only gives memory back: whether an entry is good is
 	// for the entry to say.
-	k.entries = otter.Must(&otter.Options[key, *entry]{
+	k.entries = recall.NewBounded(otter.Options[key, *entry]{
 		MaximumWeight: uint64(c.MaxBytes) / 2,
 		Weigher: func(_ key, e *entry) uint32 {
 			if h := e.held.Load(); h != nil {
@@ -170,22 +170,12 @@ func newCache(c Config, now func() clock.Instant) *cache {
 			}
 			return time.Millisecond
 		}),
-		OnAtomicDeletion: func(e otter.DeletionEvent[key, *entry]) {
-			e.Value.held.Store(nil)
-			if e.Cause == otter.CauseOverflow {
-				k.evictions.Add(1)
-			}
-		},
+		OnAtomicDeletion: func(e otter.DeletionEvent[key, *entry]) { e.Value.held.Store(nil) },
 	})
-	k.links = otter.Must(&otter.Options[near, *link]{
+	k.links = recall.NewBounded(otter.Options[near, *link]{
 		MaximumWeight:    uint64(c.MaxBytes) / 2,
 		Weigher:          func(n near, _ *link) uint32 { return uint32(overhead/2 + len(n.id.Token().Reveal())) },
 		ExpiryCalculator: otter.ExpiryWriting[near, *link](c.TTL),
-		OnAtomicDeletion: func(e otter.DeletionEvent[near, *link]) {
-			if e.Cause == otter.CauseOverflow {
-				k.evictions.Add(1)
-			}
-		},
 	})
 	k.failures = otter.Must(&otter.Options[key, *failure]{
 		MaximumSize:      maxFailures,

@@ -16,10 +16,10 @@ type Stats struct {
 
 // Stats returns the present state.
 func (r *Resolver) Stats() Stats {
+	entries, links := r.cache.entries.Stats(), r.cache.links.Stats()
 	s := Stats{
 		Hits: r.hits.Load(), Misses: r.misses.Load(), Fetches: r.fetches.Load(), Failures: r.failures.Load(),
-		Entries: r.cache.entries.EstimatedSize(), Bytes: r.cache.entries.WeightedSize() + r.cache.links.WeightedSize(),
-		Evictions: r.cache.evictions.Load(),
+		Entries: entries.Entries, Bytes: entries.Bytes + links.Bytes, Evictions: entries.Evictions + links.Evictions,
 	}
 	for _, g := range r.guards {
 		if g.open() {

@@ -47,10 +47,10 @@ func (p *Provider) knownWrong(hash Hash, now time.Time) (error, bool) {
 
 // lookUp looks up a key and puts away what it finds.
 func (p *Provider) lookUp(hash Hash, source string, seen bool) (e *entry, err error) {
-	if !p.begin() {
+	if !p.working.Enter() {
 		return nil, errClosed
 	}
-	defer p.working.Done()
+	defer p.working.Leave()
 	defer func() {
 		if v := recover(); v != nil { // in a LookupFunc or another store of the user's
 			p.counts.failed.Add(1)
@@ -189,14 +189,10 @@ func (p *Provider) listed(hash Hash, now time.Time) bool {
 	if last := p.index.tried.Load(); last != nil && now.Sub(*last) < indexInterval || !p.index.reading.CompareAndSwap(false, true) {
 		return false
 	}
-	if !p.begin() {
-		return false
-	}
-	go func() {
-		defer p.working.Done()
+	p.working.Go(func() {
 		defer p.index.reading.Store(false)
 		p.readIndex(store)
-	}()
+	})
 	return false
 }
 
@@ -251,8 +247,9 @@ type Stats struct {
 // Stats returns the present figures.
 func (p *Provider) Stats() Stats {
 	pending, lost := p.uses.stats()
+	accepted := p.accepted.Stats()
 	return Stats{
-		Accepted: p.accepted.EstimatedSize(), Refused: p.refused.EstimatedSize(), Bytes: p.accepted.WeightedSize(), Evictions: p.evictions.Load(),
+		Accepted: accepted.Entries, Refused: p.refused.EstimatedSize(), Bytes: accepted.Bytes, Evictions: accepted.Evictions,
 		Found: p.counts.found.Load(), Unknown: p.counts.unknown.Load(), Failed: p.counts.failed.Load(),
 		ShedBySource: p.counts.shedBySource.Load(), ShedInAll: p.counts.shedInAll.Load(),
 		PendingUses: pending, LostUses: lost,

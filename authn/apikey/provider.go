@@ -17,6 +17,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/gate"
+	"github.com/mcpauth-go/mcpauth/internal/recall"
 )
 
 // Provider takes API keys. It is safe for concurrent use.
@@ -24,10 +26,9 @@ type Provider struct {
 	config  Config
 	errForm error
 
-	accepted  *otter.Cache[Hash, *entry]
-	refused   *otter.Cache[Hash, refusal]
-	evictions atomic.Uint64
-	flight    singleflight.Group
+	accepted *recall.Bounded[Hash, *entry]
+	refused  *otter.Cache[Hash, refusal]
+	flight   singleflight.Group
 	// changes counts, by the first byte of hashes, what the store has said of
 	// its keys, so that a lookup which a change has overtaken is made again.
 	changes [256]atomic.Uint64
@@ -47,7 +48,7 @@ type Provider struct {
 	// of them.
 	life    context.Context
 	end     context.CancelFunc
-	working sync.WaitGroup
+	working gate.Gate
 }
 
 var (
@@ -104,16 +105,11 @@ func New(c Config) (*Provider, error) {
 	p := &Provider{config: c, unwatch: func() {}}
 	p.errForm = &mcpauth.Error{Code: mcpauth.ErrMalformedToken,
 		Message: fmt.Sprintf("Not an API key of this server. Expected: %s and %d more characters", c.Prefix, randomChars)}
-	p.accepted = otter.Must(&otter.Options[Hash, *entry]{
+	p.accepted = recall.NewBounded(otter.Options[Hash, *entry]{
 		MaximumWeight: uint64(c.Cache.MaxBytes),
 		Weigher:       func(_ Hash, e *entry) uint32 { return e.size },
 		// Only gives memory back: whether an entry is good is for it to say.
 		ExpiryCalculator: otter.ExpiryWriting[Hash, *entry](c.Cache.TTL + remembered),
-		OnAtomicDeletion: func(e otter.DeletionEvent[Hash, *entry]) {
-			if e.Cause == otter.CauseOverflow {
-				p.evictions.Add(1)
-			}
-		},
 	})
 	p.refused = otter.Must(&otter.Options[Hash, refusal]{
 		MaximumSize: maxRefusals, ExpiryCalculator: otter.ExpiryWriting[Hash, refusal](refusalTTL)})
@@ -177,17 +173,6 @@ func (p *Provider) every(interval time.Duration, fault string, work func() error
 	}
 }
 
-// begin makes room for a worker that Close waits for. It fails after Close.
-func (p *Provider) begin() bool {
-	p.lifecycle.Lock()
-	defer p.lifecycle.Unlock()
-	if p.closed.Load() {
-		return false
-	}
-	p.working.Add(1)
-	return true
-}
-
 // Close ends what goes on, writes down which keys were used, and forgets all
 // keys. From then on every request is refused with ErrUnavailable. The store
 // stays open. Closing again does nothing. The error says that a lookup has not
@@ -202,7 +187,13 @@ func (p *Provider) Close() error {
 	p.lifecycle.Unlock()
 	p.unwatch()
 	p.end()
-	err := p.wait()
+	// There is no ending a function of the user's that does not heed its context.
+	late, cancel := context.WithTimeout(context.Background(), p.config.Timeout)
+	defer cancel()
+	err := p.working.Close(late)
+	if err != nil {
+		err = errors.New("apikey: a lookup in the store goes on")
+	}
 	if s, ok := p.config.Store.(recorder); ok && started {
 		if err := p.record(s); err != nil {
 			p.config.Logger.Error("uses of API keys not written down", "error", err)
@@ -218,24 +209,6 @@ func (p *Provider) Close() error {
 		p.config.Logger.Info("API key provider closed")
 	}
 	return err
-}
-
-// wait waits for the workers, who have been told to stop. There is no ending a
-// function of the user's that does not heed its context.
-func (p *Provider) wait() error {
-	ended := make(chan struct{})
-	go func() {
-		p.working.Wait()
-		close(ended)
-	}()
-	late := time.NewTimer(p.config.Timeout)
-	defer late.Stop()
-	select {
-	case <-ended:
-		return nil
-	case <-late.C:
-		return errors.New("apikey: a lookup in the store goes on")
-	}
 }
 
 // Changed says that the store may say something else of these keys by now, so

@@ -388,10 +388,10 @@ func (p *Provider) endpoint(ctx context.Context) (*endpoint, error) {
 // own: who has waited long for something else must not make it fail for others.
 func (p *Provider) discover(ctx context.Context) (*endpoint, error) {
 	landed := p.discovery.DoChan("", func() (any, error) {
-		if !p.begin() {
+		if !p.working.Enter() {
 			return nil, errClosed
 		}
-		defer p.working.Done()
+		defer p.working.Leave()
 		ctx, cancel := context.WithTimeout(p.life, p.config.Requests.Timeout)
 		defer cancel()
 		at, err := p.lookUp(ctx)

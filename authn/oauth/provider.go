@@ -15,6 +15,7 @@ import (
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/internal/clientauth"
 	"github.com/mcpauth-go/mcpauth/internal/clock"
+	"github.com/mcpauth-go/mcpauth/internal/gate"
 	"github.com/mcpauth-go/mcpauth/internal/metadata"
 	"github.com/mcpauth-go/mcpauth/internal/recall"
 )
@@ -46,7 +47,7 @@ type Provider struct {
 	lifecycle sync.Mutex
 	started   bool
 	closed    atomic.Bool
-	working   sync.WaitGroup
+	working   gate.Gate
 }
 
 var (
@@ -125,17 +126,6 @@ func (p *Provider) Start(ctx context.Context) error {
 	return nil
 }
 
-// begin notes that some work begins, unless the provider is closed.
-func (p *Provider) begin() bool {
-	p.lifecycle.Lock()
-	defer p.lifecycle.Unlock()
-	if p.closed.Load() {
-		return false
-	}
-	p.working.Add(1)
-	return true
-}
-
 // Close ends all work and clears all caches. From then on every request is
 // refused with ErrUnavailable. Closing again does nothing.
 func (p *Provider) Close() error {
@@ -146,7 +136,7 @@ func (p *Provider) Close() error {
 		return nil
 	}
 	p.end()
-	p.working.Wait()
+	_ = p.working.Close(context.Background()) // cannot fail: all of it heeds p.life
 	p.server.Close()
 	if p.accepted != nil {
 		p.accepted.InvalidateAll()
@@ -224,10 +214,10 @@ func (p *Provider) Verify(ctx context.Context, token string) (*mcpauth.Identity,
 	}
 	// The work goes on when those leave who wait for it: it is the next one's.
 	landed := p.flight.DoChan(token, func() (any, error) {
-		if !p.begin() {
+		if !p.working.Enter() {
 			return nil, errClosed
 		}
-		defer p.working.Done()
+		defer p.working.Leave()
 		ctx, cancel := context.WithTimeout(p.life, p.config.Requests.Timeout)
 		defer cancel()
 		return p.find(ctx, strings.Clone(token))

@@ -37,6 +37,19 @@ func (g *Gate) Leave() {
 	}
 }
 
+// Go runs f in a goroutine that is inside, and reports whether the gate is open; if
+// not, it does nothing.
+func (g *Gate) Go(f func()) bool {
+	if !g.Enter() {
+		return false
+	}
+	go func() {
+		defer g.Leave()
+		f()
+	}()
+	return true
+}
+
 // Close closes the gate and waits until nobody is inside. It returns ctx's
 // error when ctx ends first, and may be called again.
 func (g *Gate) Close(ctx context.Context) error {

@@ -37,6 +37,33 @@ func TestCloseWaitsForThoseInside(t *testing.T) {
 	})
 }
 
+func TestGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g gate.Gate
+		release, closed := make(chan struct{}), make(chan struct{})
+		if !g.Go(func() { <-release }) {
+			t.Error("an open gate lets nobody in")
+		}
+		go func() {
+			defer close(closed)
+			if err := g.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		if g.Go(func() { t.Error("a closed gate lets somebody in") }) {
+			t.Error("a closed gate says that it lets somebody in")
+		}
+		select {
+		case <-closed:
+			t.Error("closed with somebody inside")
+		default:
+		}
+		close(release)
+		<-closed
+	})
+}
+
 func TestCloseGivesUpWithItsContext(t *testing.T) {
 	var g gate.Gate
 	g.Enter()

@@ -20,13 +20,16 @@ type Bounded[K comparable, V any] struct {
 	evictions atomic.Uint64
 }
 
-// NewBounded returns a cache with these options, but for OnAtomicDeletion, which it
-// counts by.
+// NewBounded returns a cache with these options.
 func NewBounded[K comparable, V any](o otter.Options[K, V]) *Bounded[K, V] {
 	b := &Bounded[K, V]{}
+	then := o.OnAtomicDeletion
 	o.OnAtomicDeletion = func(e otter.DeletionEvent[K, V]) {
 		if e.Cause == otter.CauseOverflow {
 			b.evictions.Add(1)
+		}
+		if then != nil {
+			then(e)
 		}
 	}
 	b.Cache = otter.Must(&o)

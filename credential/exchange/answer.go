@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/check"
 	"github.com/mcpauth-go/mcpauth/internal/strictjson"
 )
 
@@ -67,7 +68,7 @@ func parse(body []byte, wanted TokenType) (got issued, code string, err error) {
 	switch {
 	case found.token == nil:
 		return issued{}, "", errors.New(`no "access_token"`)
-	case !visible(found.token):
+	case !check.Visible(string(found.token)):
 		return issued{}, "", errors.New(`"access_token" is empty or has what no token has`)
 	case len(found.token) > maxToken:
 		return issued{}, "", fmt.Errorf(`"access_token" has more than %d bytes`, maxToken)
@@ -82,7 +83,7 @@ func parse(body []byte, wanted TokenType) (got issued, code string, err error) {
 		// A token that is bound to a key is of no use without the key.
 		return issued{}, "", errors.New(`"token_type" is not Bearer`)
 	}
-	if scope := strings.ReplaceAll(string(found.scope), " ", ""); scope != "" && !visible([]byte(scope)) {
+	if scope := strings.ReplaceAll(string(found.scope), " ", ""); scope != "" && !check.Visible(scope) {
 		return issued{}, "", errors.New(`"scope" has what no scope has`)
 	}
 	got.token = mcpauth.NewSecret(string(found.token))
@@ -90,15 +91,4 @@ func parse(body []byte, wanted TokenType) (got issued, code string, err error) {
 		return issued{}, "", fmt.Errorf(`"expires_in" is %w`, err)
 	}
 	return got, "", nil
-}
-
-// visible reports whether text is visible ASCII, of which tokens are made (RFC
-// 6749, appendix A.12, without the space), and some.
-func visible(text []byte) bool {
-	for _, c := range text {
-		if c <= ' ' || c > '~' {
-			return false
-		}
-	}
-	return len(text) > 0
 }

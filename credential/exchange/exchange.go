@@ -13,6 +13,7 @@ import (
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/credential"
+	"github.com/mcpauth-go/mcpauth/internal/check"
 	"github.com/mcpauth-go/mcpauth/internal/clientauth"
 	"github.com/mcpauth-go/mcpauth/internal/metadata"
 	"github.com/mcpauth-go/mcpauth/internal/outbound"
@@ -128,7 +129,7 @@ func (s *Source) form(ctx context.Context, id *mcpauth.Identity, target Target) 
 		if err != nil {
 			return nil, fmt.Errorf("the actor's token: %w", err)
 		}
-		if !visible([]byte(token.Reveal())) {
+		if !check.Visible(token.Reveal()) {
 			return nil, errors.New("the actor's token is empty or has what no token has")
 		}
 		form.Set("actor_token", token.Reveal())

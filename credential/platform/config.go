@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/check"
 	"github.com/mcpauth-go/mcpauth/internal/outbound"
 )
 
@@ -100,7 +101,7 @@ func (c Config) faults() []mcpauth.Fault {
 		add("TenantManager", "set beside Audience or SameTrustDomain", "one of the two: the user's token is sent, or that of this server")
 	case c.TenantManager && c.ServiceToken.IsZero() == (c.ServiceTokenFile == ""):
 		add("ServiceToken", "neither or both of ServiceToken and ServiceTokenFile", "one of the two")
-	case c.TenantManager && !c.ServiceToken.IsZero() && !sendable(c.ServiceToken.Reveal()):
+	case c.TenantManager && !c.ServiceToken.IsZero() && !check.Visible(c.ServiceToken.Reveal()):
 		add("ServiceToken", "has characters that no header has", "visible ASCII characters")
 	case c.TenantManager && c.Issuer == "":
 		add("Issuer", "missing, with TenantManager", `the issuer whose users' ids the platform knows, exactly as in "iss"`)
@@ -141,8 +142,3 @@ func notInName(c rune) bool {
 }
 
 func notInValue(c rune) bool { return c < ' ' || c >= 0x7f }
-
-// sendable reports whether a token can be sent in a header as it is.
-func sendable(token string) bool {
-	return token != "" && !strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c > '~' })
-}

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/credential"
+	"github.com/mcpauth-go/mcpauth/internal/check"
 	"github.com/mcpauth-go/mcpauth/internal/outbound"
 	"github.com/mcpauth-go/mcpauth/internal/tokenfile"
 )
@@ -214,7 +216,7 @@ func hasDots(path string) bool {
 // forwarded returns the user's token if it may be sent to the platform.
 func (s *Source) forwarded(id *mcpauth.Identity) (string, error) {
 	token := id.Token().Reveal()
-	if !sendable(token) {
+	if !check.Visible(token) {
 		return "", forbidden("a user without a token that could be forwarded")
 	}
 	if !s.config.SameTrustDomain && !isFor(id, s.config.Audience) {
@@ -238,12 +240,7 @@ func isFor(id *mcpauth.Identity, audience string) bool {
 	if json.Unmarshal(claim, &several) != nil {
 		return false
 	}
-	for _, a := range several {
-		if a == audience {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(several, audience)
 }
 
 // forbidden refuses what another try would not change.
@@ -260,7 +257,7 @@ func (s *Source) serviceToken() (string, error) {
 	if err != nil {
 		return "", &Error{Problem: "its service token", Cause: err}
 	}
-	if !sendable(token.Reveal()) {
+	if !check.Visible(token.Reveal()) {
 		return "", &Error{Problem: "its service token: the file has something else in it"}
 	}
 	return token.Reveal(), nil

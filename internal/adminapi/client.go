@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"os"
 	"strings"
+
+	"github.com/mcpauth-go/mcpauth/internal/check"
 )
 
 // Client asks a running server.
@@ -91,7 +93,7 @@ func (c Client) authorize(r *http.Request) error {
 		return err
 	}
 	token = bytes.TrimSuffix(bytes.TrimSuffix(token, []byte("\n")), []byte("\r"))
-	if bytes.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c > '~' }) || len(token) == 0 {
+	if !check.Visible(string(token)) {
 		return errors.New("the file of the token has something else in it") // which is not quoted
 	}
 	r.Header.Set("Authorization", "Bearer "+string(token))

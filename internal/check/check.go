@@ -23,6 +23,12 @@ func Text(s string) string {
 	return ""
 }
 
+// Visible reports whether s can be sent as a token: it is there, and all of it is
+// ASCII that can be seen.
+func Visible(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' })
+}
+
 // IsNil reports whether an interface, which is not nil itself, holds a pointer or a
 // function that is: such a part fails at the first request.
 func IsNil(part any) bool {

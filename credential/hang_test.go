@@ -191,24 +191,26 @@ func unlocked(t *testing.T, r *credential.Resolver, when string) {
 }
 
 func TestNothingIsLoggedUnderALock(t *testing.T) {
-	s := &source{}
-	var r *credential.Resolver
-	var logged []string
-	r = resolver(t, credential.Config{Source: s, Timeout: 10 * time.Millisecond, Logger: slog.New(handler(func(record slog.Record) {
-		logged = append(logged, record.Message)
-		unlocked(t, r, record.Message)
-	}))})
-	c := gets(t, r, user(t, "alice"), "credential-of-alice-for-github")
-	s.isDown()
-	c.Rejected()
-	gets(t, r, user(t, "alice"), "credential-of-alice-for-github")
-	for i := range 5 {
-		refused(t, r, user(t, fmt.Sprint("user-", i)), mcpauth.ErrUnavailable)
-	}
-	want := []string{"credential not fetched anew, the last good one stays", "credential source fails, and is left alone for a while"}
-	if fmt.Sprint(logged) != fmt.Sprint(want) {
-		t.Errorf("%q, want %q", logged, want)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{}
+		var r *credential.Resolver
+		var logged []string
+		r = resolver(t, credential.Config{Source: s, Logger: slog.New(handler(func(record slog.Record) {
+			logged = append(logged, record.Message)
+			unlocked(t, r, record.Message)
+		}))})
+		c := gets(t, r, user(t, "alice"), "credential-of-alice-for-github")
+		s.isDown()
+		c.Rejected()
+		gets(t, r, user(t, "alice"), "credential-of-alice-for-github")
+		for i := range 5 {
+			refused(t, r, user(t, fmt.Sprint("user-", i)), mcpauth.ErrUnavailable)
+		}
+		want := []string{"credential not fetched anew, the last good one stays", "credential source fails, and is left alone for a while"}
+		if fmt.Sprint(logged) != fmt.Sprint(want) {
+			t.Errorf("%q, want %q", logged, want)
+		}
+	})
 }
 
 // starting is a Source that is started.

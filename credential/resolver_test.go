@@ -622,12 +622,14 @@ func TestRetryAfterIsPassedOnWithinBounds(t *testing.T) {
 	for wanted, want := range map[time.Duration]time.Duration{
 		0: 0, 30 * time.Second: 30 * time.Second, time.Hour: 5 * time.Minute, -time.Hour: 0,
 	} {
-		s := &source{}
-		s.gives(nil, credential.Transient(errDown, wanted))
-		r := resolver(t, credential.Config{Source: s, Timeout: 10 * time.Millisecond})
-		if e := refused(t, r, user(t, "alice"), mcpauth.ErrUnavailable); e.RetryAfter != want {
-			t.Errorf("of %s: %s, want %s", wanted, e.RetryAfter, want)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			s := &source{}
+			s.gives(nil, credential.Transient(errDown, wanted))
+			r := resolver(t, credential.Config{Source: s})
+			if e := refused(t, r, user(t, "alice"), mcpauth.ErrUnavailable); e.RetryAfter != want {
+				t.Errorf("of %s: %s, want %s", wanted, e.RetryAfter, want)
+			}
+		})
 	}
 }
 

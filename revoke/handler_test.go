@@ -151,14 +151,11 @@ func TestHandlerSaysWhatIsNotInForceOrNotSaved(t *testing.T) {
 	l := open(t, revoke.Config{File: path(t), MaxEntries: 2})
 	put(t, l, block("alice"))
 	c := client(t, l.Handler())
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
+	ctx := t.Context()
 
 	release := revoke.Stall(l)
 	serve := func(method, target, body string) *httptest.ResponseRecorder {
-		soon, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		defer cancel()
-		r := httptest.NewRequestWithContext(soon, method, target, strings.NewReader(body))
+		r := httptest.NewRequestWithContext(waitsForNothing(), method, target, strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
 		w := httptest.NewRecorder()
 		l.Handler().ServeHTTP(w, r)

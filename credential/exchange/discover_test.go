@@ -110,15 +110,15 @@ func TestWhereMetadataMayLead(t *testing.T) {
 
 // Nor may a name that the metadata or the operator has lead there.
 func TestWhereNamesMayLead(t *testing.T) {
-	asked := false
+	var asked atomic.Bool // both kinds of address are asked for at once
 	resolver := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-		asked = true
+		asked.Store(true)
 		return nil, errors.New("no names here")
 	}}
 	c := config("https://token.example.com/").Resolving(resolver)
 	found, err := newSource(t, c).Fetch(t.Context(), user(t, mcpauth.IdentityFields{}), "notes")
 	wantFailure(t, found, err, "transient", "no names here")
-	if !asked {
+	if !asked.Load() {
 		t.Error("nobody was asked for the name")
 	}
 	for _, at := range []string{"https://169.254.169.254/", "https://[fe80::1]/", "https://[::ffff:169.254.169.254]/", "https://[fd00:ec2::254]/"} {

@@ -77,7 +77,8 @@ type session struct {
 	bound     *mcp.ServerSession // nil until initialize is about to succeed
 	calls     int                // requests in progress, streams included, and calls that outlast theirs
 	idleSince time.Time
-	gone      bool // on its way out
+	gone      bool          // on its way out
+	over      chan struct{} // closed when it holds nothing any more
 }
 
 var (
@@ -421,7 +422,7 @@ func (p *pool) rise(u *user) {
 // newSession returns a session of u on in, which is in use by the caller and
 // then by the session instead.
 func (p *pool) newSession(u *user, in *instance) *session {
-	s := &session{owner: u, in: in, calls: 1, idleSince: time.Now()}
+	s := &session{owner: u, in: in, calls: 1, idleSince: time.Now(), over: make(chan struct{})}
 	s.ending, s.endNow = context.WithCancel(context.Background())
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -523,6 +524,7 @@ func (p *pool) closeSession(s *session, id string) {
 	}
 	p.mu.Unlock()
 	p.rise(s.owner)
+	close(s.over)
 }
 
 // sweep ends what has been idle for too long, or has been alive for too long

@@ -24,8 +24,11 @@ func (u *Upstream) serveSession(w http.ResponseWriter, r *http.Request, owner *u
 		case http.MethodGet:
 			u.get(w, r, s)
 		default:
-			s.endNow() // the SDK waits for the calls of the session
-			s.bound.Close()
+			u.pool.cutOff(s)
+			select {
+			case <-s.over:
+			case <-r.Context().Done(): // a call does not heed that it has been ended
+			}
 			w.WriteHeader(http.StatusNoContent)
 		}
 	}

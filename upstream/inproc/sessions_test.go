@@ -8,6 +8,7 @@ import (
 
 	"github.com/mcpauth-go/mcpauth/gateway"
 	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
+	"github.com/mcpauth-go/mcpauth/limit"
 )
 
 // plain is an answer as one text, without what differs from request to request.
@@ -78,22 +79,25 @@ func TestSessionGoesOnWithARefreshedToken(t *testing.T) {
 
 func TestSessionIsGoneAfterDelete(t *testing.T) {
 	factory := &gatewaytest.Factory{}
-	s := gatewaytest.Start(t, gateway.Config{Factory: factory.Make})
+	s := gatewaytest.Start(t, gateway.Config{Factory: factory.Make, MaxSessionsPerUser: 1, UserRate: limit.Off})
 	alice := s.Token(t, "alice")
-	session := s.Open(t, alice, gatewaytest.Legacy)
-	in := func(method, body string) gatewaytest.Answer {
-		return s.Do(t, gatewaytest.Request{Method: method, Token: alice, Session: session, Version: gatewaytest.Legacy, Body: body})
-	}
-	if got := in("DELETE", ""); got.Status != http.StatusNoContent {
-		t.Fatalf("DELETE: %d %s", got.Status, got.Body)
-	}
-	for method, body := range map[string]string{"POST": gatewaytest.CallTool(1, "whoami", "{}"), "GET": "", "DELETE": ""} {
-		if got := in(method, body); got.Status != http.StatusNotFound {
-			t.Errorf("%s after DELETE: %d %s", method, got.Status, got.Body)
+	const times = 100 // what follows DELETE at once must not come before its effect
+	for range times {
+		session := s.Open(t, alice, gatewaytest.Legacy)
+		in := func(method, body string) gatewaytest.Answer {
+			return s.Do(t, gatewaytest.Request{Method: method, Token: alice, Session: session, Version: gatewaytest.Legacy, Body: body})
+		}
+		if got := in("DELETE", ""); got.Status != http.StatusNoContent {
+			t.Fatalf("DELETE: %d %s", got.Status, got.Body)
+		}
+		if stats := s.Stats(); stats.Sessions != 0 {
+			t.Errorf("stats = %+v", stats)
+		}
+		for method, body := range map[string]string{"POST": gatewaytest.CallTool(1, "whoami", "{}"), "GET": "", "DELETE": ""} {
+			if got := in(method, body); got.Status != http.StatusNotFound {
+				t.Fatalf("%s after DELETE: %d %s", method, got.Status, got.Body)
+			}
 		}
 	}
-	gatewaytest.Eventually(t, "the instance is closed", func() bool { return len(factory.Closed()) == 1 })
-	if stats := s.Stats(); stats.Sessions != 0 {
-		t.Errorf("stats = %+v", stats)
-	}
+	gatewaytest.Eventually(t, "the instances are closed", func() bool { return len(factory.Closed()) == times })
 }

@@ -148,6 +148,10 @@ func (p pipeline) shutdown(ctx context.Context) error {
 	if p.provider != nil {
 		p.provider.Shutdown(context.WithoutCancel(ctx))
 	}
+	// An export that its exporter's end has cut short is no error to a processor.
+	if first == nil && ctx.Err() != nil {
+		first = fmt.Errorf("telemetry: shutdown: %w", ctx.Err())
+	}
 	return first
 }
 

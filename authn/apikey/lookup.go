@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -73,12 +74,11 @@ func (p *Provider) lookUp(hash Hash, source string, seen bool) (e *entry, err er
 	ctx, cancel := context.WithTimeout(p.life, p.config.Timeout)
 	defer cancel()
 	for range 8 {
-		change := p.changes[hash[0]].Load()
+		since := p.changes[hash[0]].now()
 		e, err = p.lookUpOnce(ctx, hash, source)
-		if p.changes[hash[0]].Load() == change {
+		if p.changes[hash[0]].none(since, func() { p.keep(hash, e, err) }) {
 			return e, err
 		}
-		p.forget(hash)
 	}
 	return nil, unavailable(errors.New("keys are changing all the time"))
 }
@@ -91,7 +91,7 @@ func (p *Provider) lookUpOnce(ctx context.Context, hash Hash, source string) (*e
 	case errors.Is(err, ErrNotFound) || err == nil && key == nil:
 		p.counts.unknown.Add(1)
 		p.chargeSource(source, now)
-		return p.refuse(hash, errUnknown)
+		return nil, errUnknown
 	case err != nil && p.life.Err() != nil:
 		return nil, errClosed
 	case err != nil:
@@ -103,24 +103,61 @@ func (p *Provider) lookUpOnce(ctx context.Context, hash Hash, source string) (*e
 	}
 	p.counts.found.Add(1)
 	if !key.Revoked.IsZero() {
-		return p.refuse(hash, errRevoked)
+		return nil, errRevoked
 	}
 	if !key.Expires.IsZero() && !time.Now().Before(key.Expires.Round(0)) {
-		return p.refuse(hash, errExpired)
+		return nil, errExpired
 	}
 	e, err := p.newEntry(key, now)
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("the store of API keys has returned what is no key: %w", err))
 	}
-	p.accepted.Set(hash, e)
 	return e, nil
 }
 
-// refuse remembers why a key is refused.
-func (p *Provider) refuse(hash Hash, err error) (*entry, error) {
-	p.accepted.Invalidate(hash)
-	p.refused.Set(hash, refusal{err, time.Now().Add(refusalTTL)})
-	return nil, err
+// keep puts away what the store has said of a key. A failure of the store says
+// nothing.
+func (p *Provider) keep(hash Hash, e *entry, err error) {
+	switch err {
+	case nil:
+		p.accepted.Set(hash, e)
+	case errUnknown, errRevoked, errExpired:
+		p.accepted.Invalidate(hash)
+		p.refused.Set(hash, refusal{err, time.Now().Add(refusalTTL)})
+	}
+}
+
+// changes counts what the store has said of its keys, so that a lookup which a
+// change has overtaken puts nothing away, and is made again.
+type changes struct {
+	mu    sync.Mutex
+	count uint64
+}
+
+func (c *changes) now() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.count
+}
+
+// note counts a change. No lookup puts anything away while forget is called.
+func (c *changes) note(forget func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count++
+	forget()
+}
+
+// none calls keep if there has been no change since then, and reports whether
+// that is so.
+func (c *changes) none(since uint64, keep func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.count != since {
+		return false
+	}
+	keep()
+	return true
 }
 
 // afford says whether a key that has not been seen before may be looked up.
@@ -186,12 +223,18 @@ func (p *Provider) listed(hash Hash, now time.Time) bool {
 	if !ok {
 		return false
 	}
-	if last := p.index.tried.Load(); last != nil && now.Sub(*last) < indexInterval || !p.index.reading.CompareAndSwap(false, true) {
+	recently := func() bool {
+		last := p.index.tried.Load()
+		return last != nil && now.Sub(*last) < indexInterval
+	}
+	if recently() || !p.index.reading.CompareAndSwap(false, true) {
 		return false
 	}
 	p.working.Go(func() {
 		defer p.index.reading.Store(false)
-		p.readIndex(store)
+		if !recently() { // another reading may have ended since the look
+			p.readIndex(store)
+		}
 	})
 	return false
 }

@@ -29,10 +29,8 @@ type Provider struct {
 	accepted *recall.Bounded[Hash, *entry]
 	refused  *otter.Cache[Hash, refusal]
 	flight   singleflight.Group
-	// changes counts, by the first byte of hashes, what the store has said of
-	// its keys, so that a lookup which a change has overtaken is made again.
-	changes [256]atomic.Uint64
-	limits  *otter.Cache[Hash, *limiter]
+	changes  [256]changes // by the first byte of hashes
+	limits   *otter.Cache[Hash, *limiter]
 
 	inAll    *rate.Limiter
 	bySource *otter.Cache[string, *rate.Limiter]
@@ -216,16 +214,12 @@ func (p *Provider) Close() error {
 // themselves.
 func (p *Provider) Changed(hashes ...Hash) {
 	for _, h := range hashes {
-		// First: a lookup that is under way sees it after it has put away what
-		// it found, or else what it found is put away before it is forgotten.
-		p.changes[h[0]].Add(1)
-		p.forget(h)
+		p.changes[h[0]].note(func() {
+			p.accepted.Invalidate(h)
+			p.refused.Invalidate(h)
+			p.flight.Forget(string(h[:])) // it may have landed, and still be joined
+		})
 	}
-}
-
-func (p *Provider) forget(h Hash) {
-	p.accepted.Invalidate(h)
-	p.refused.Invalidate(h)
 }
 
 // Revocations implements mcpauth.Revoking.

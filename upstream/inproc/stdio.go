@@ -65,15 +65,19 @@ func (u *Upstream) ServeLocal(ctx context.Context, transport mcp.Transport, reso
 		return nil
 	case <-ctx.Done():
 	}
+	began := time.Now() // before any call hears of the end
 	l.Close()
 	late := time.NewTimer(cancelPatience)
 	defer late.Stop()
 	select {
 	case <-ended:
-		return nil
+		// With the patience used up, it has ended because a call was left behind.
+		if time.Since(began) < cancelPatience {
+			return nil
+		}
 	case <-late.C:
-		return errors.New("inproc: calls in progress that do not heed their context")
 	}
+	return errors.New("inproc: calls in progress that do not heed their context")
 }
 
 // withCredential is MCP middleware that finds the user's credential, in the

@@ -152,6 +152,8 @@ func (u *Upstream) EndRevoked() (requests, sessions int) {
 		}
 		return answer
 	}
+	// Counted before anything ends: with its stream, a session may end too.
+	sessions = u.pool.count(is)
 	for _, one := range u.uses.now() {
 		if is(one.id) {
 			one.end(errRevoked)
@@ -160,12 +162,32 @@ func (u *Upstream) EndRevoked() (requests, sessions int) {
 			}
 		}
 	}
-	return requests, u.pool.endRevoked(is)
+	u.pool.endRevoked(is)
+	return requests, sessions
 }
 
-// endRevoked ends sessions and retires shared instances. It does not ask under
-// the mutex, which every request needs.
-func (p *pool) endRevoked(is func(*mcpauth.Identity) bool) (ended int) {
+// count returns how many sessions there are on which such a credential was
+// presented last. It does not ask under the mutex, which every request needs;
+// nor does endRevoked.
+func (p *pool) count(is func(*mcpauth.Identity) bool) (n int) {
+	var open []*session
+	p.mu.Lock()
+	for _, s := range p.sessions {
+		if !s.gone {
+			open = append(open, s)
+		}
+	}
+	p.mu.Unlock()
+	for _, s := range open {
+		if is(s.presented.Load()) {
+			n++
+		}
+	}
+	return n
+}
+
+// endRevoked ends sessions and retires shared instances.
+func (p *pool) endRevoked(is func(*mcpauth.Identity) bool) {
 	p.mu.Lock()
 	sessions, users := slices.Collect(maps.Values(p.sessions)), slices.Collect(maps.Values(p.users))
 	var shared []*instance
@@ -175,9 +197,7 @@ func (p *pool) endRevoked(is func(*mcpauth.Identity) bool) (ended int) {
 	p.mu.Unlock()
 	for _, s := range sessions {
 		if is(s.presented.Load()) {
-			if p.cutOff(s) {
-				ended++
-			}
+			p.cutOff(s)
 			continue
 		}
 		s.withdraw(is)
@@ -192,19 +212,16 @@ func (p *pool) endRevoked(is func(*mcpauth.Identity) bool) (ended int) {
 			p.mu.Unlock()
 		}
 	}
-	return ended
 }
 
 // cutOff ends a session that is bound, and its calls.
-func (p *pool) cutOff(s *session) bool {
+func (p *pool) cutOff(s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.gone {
-		return false
+	if !s.gone {
+		s.endNow()
+		p.end(s)
 	}
-	s.endNow()
-	p.end(s)
-	return true
 }
 
 // withdraw forgets the credential that entitles to streams for longest, if it

@@ -414,6 +414,10 @@ func (p *pool) sit(u *user) error {
 func (p *pool) rise(u *user) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.riseLocked(u)
+}
+
+func (p *pool) riseLocked(u *user) {
 	u.sessions--
 	p.seats--
 	p.settle(u)
@@ -510,6 +514,7 @@ func (p *pool) end(s *session) {
 // closeSession lets go of what a session holds, once it has ended.
 func (p *pool) closeSession(s *session, id string) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.sessions[id] == s {
 		delete(p.sessions, id)
 	}
@@ -522,8 +527,7 @@ func (p *pool) closeSession(s *session, id string) {
 	} else {
 		p.dropUnused(s.in)
 	}
-	p.mu.Unlock()
-	p.rise(s.owner)
+	p.riseLocked(s.owner)
 	close(s.over)
 }
 

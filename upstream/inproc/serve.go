@@ -168,9 +168,11 @@ func (u *Upstream) call(ctx context.Context, next mcp.MethodHandler, method stri
 	}
 	answered := make(chan outcome, 1)
 	go func() {
-		defer u.pool.over(owner)
 		growStack()
-		result, err := u.safely(ctx, next, method, req)
+		result, err := func() (mcp.Result, error) {
+			defer u.pool.over(owner) // before its answer lets the client ask for more
+			return u.safely(ctx, next, method, req)
+		}()
 		answered <- outcome{result, err}
 	}()
 	select {
@@ -229,12 +231,14 @@ func (u *Upstream) notify(ctx context.Context, next mcp.MethodHandler, method st
 	}
 	handled := make(chan error, 1)
 	go func() {
-		defer u.pool.over(owner)
-		defer release()
-		defer stop()
-		defer cancel()
-		defer leave()
-		_, err := u.safely(ctx, next, method, req)
+		_, err := func() (mcp.Result, error) {
+			defer u.pool.over(owner)
+			defer release()
+			defer stop()
+			defer cancel()
+			defer leave()
+			return u.safely(ctx, next, method, req)
+		}()
 		handled <- err
 	}()
 	patience := time.NewTimer(min(notifyPatience, u.config.CallTimeout))

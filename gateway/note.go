@@ -286,6 +286,7 @@ func (w *response) extend() {
 // would strike other handlers.
 func (w *response) finish(ownServer bool) {
 	if ownServer {
+		w.deadline = time.Time{} // an upstream may have set one to end a stream
 		w.extend()
 	} else {
 		_ = w.control.SetWriteDeadline(time.Time{})

@@ -186,8 +186,7 @@ func (c *sse) begin(w http.ResponseWriter, endpoint string) error {
 func (c *sse) leave(w http.ResponseWriter) {
 	c.end()
 	if c.w != nil && !c.writing.TryLock() {
-		// Cuts off what a client does not read.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now())
+		hurry(w)
 		c.writing.Lock()
 	}
 	c.writing.Unlock() // what waited sees that it has ended

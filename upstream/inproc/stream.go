@@ -191,6 +191,12 @@ func (s *stream) close(args mcp.CloseSSEStreamArgs) {
 	s.dismiss()
 }
 
+// hurry ends what is being written to a client that does not read it. One that
+// does has the time to.
+func hurry(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Second))
+}
+
 // release ends the listening of l. Nothing is written to it from then on.
 // silent reports that nothing has been written at all.
 func (s *stream) release(l *listener) (silent bool) {
@@ -198,8 +204,7 @@ func (s *stream) release(l *listener) (silent bool) {
 		select {
 		case <-l.left:
 		default:
-			// Cuts off what a client does not read.
-			_ = http.NewResponseController(l.w).SetWriteDeadline(time.Now())
+			hurry(l.w)
 		}
 		s.mu.Lock()
 	}

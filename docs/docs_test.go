@@ -157,11 +157,11 @@ func runShell(t *testing.T, blocks []block) {
 		taken.Close()
 		t.Fatalf("something else listens on %s, which the documentation uses", readersPort)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute) // go may have much to build
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script.String())
 	cmd.Dir = root
-	cmd.WaitDelay = 5 * time.Second
+	cmd.WaitDelay = time.Minute
 	// A group of its own, so that nothing which it has begun stays behind.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -1,11 +1,7 @@
 package e2e_test
 
 import (
-	"bytes"
 	"encoding/json"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
@@ -113,18 +109,5 @@ func bearerProxy(t *testing.T, s *gatewaytest.Server, token string) string {
 			r.Out.Header.Set("Authorization", "Bearer "+token)
 		},
 	}
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Read first: with the body of the request still open, ReverseProxy cuts
-		// about one streamed answer in a thousand ("use of closed network
-		// connection"), and the suite waits for its end in vain.
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			t.Errorf("the suite's request: %v", err)
-			return
-		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		reverse.ServeHTTP(w, r)
-	}))
-	t.Cleanup(proxy.Close)
-	return proxy.URL + to.Path
+	return serveProxy(t, reverse) + to.Path
 }

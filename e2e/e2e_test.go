@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -252,7 +253,7 @@ func newWatch(t *testing.T, target string) *watch {
 		t.Fatal(err)
 	}
 	w := &watch{}
-	proxy := httptest.NewServer(&httputil.ReverseProxy{
+	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: to.Scheme, Host: to.Host}) },
 		ModifyResponse: func(r *http.Response) error {
 			w.mu.Lock()
@@ -262,10 +263,28 @@ func newWatch(t *testing.T, target string) *watch {
 			}
 			return nil
 		},
-	})
-	t.Cleanup(proxy.Close)
-	w.url = proxy.URL + to.Path
+	}
+	w.url = serveProxy(t, proxy) + to.Path
 	return w
+}
+
+// serveProxy serves proxy and returns where.
+func serveProxy(t *testing.T, proxy http.Handler) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Read first: with the body of the request still open, ReverseProxy cuts
+		// about one streamed answer in a thousand ("use of closed network
+		// connection"), and the client waits for its end in vain.
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Errorf("the client's request: %v", err)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 func (w *watch) last() exchange {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -115,22 +116,21 @@ func (p *oidcProcess) kill() {
 // oidcProvider issues JSON Web Tokens, and may be killed by the test.
 type oidcProvider struct {
 	oidcProcess
-	port string // as in the issuer; "0" before there is one
+	port string // as in the issuer
 }
 
 func startOIDC(t *testing.T, keys ...signingKey) *oidcProvider {
 	t.Helper()
-	p := &oidcProvider{oidcProcess{script: "provider.mjs"}, "0"}
-	p.start(t, keys...)
-	u, err := url.Parse(p.issuer)
+	_, port, err := net.SplitHostPort(gatewaytest.FreeAddr(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.port = u.Port()
+	p := &oidcProvider{oidcProcess{script: "provider.mjs"}, port}
+	p.start(t, keys...)
 	return p
 }
 
-// start starts the process, on the same port as before.
+// start starts the process, on the same port each time.
 func (p *oidcProvider) start(t *testing.T, keys ...signingKey) {
 	t.Helper()
 	p.oidcProcess.start(t, map[string]any{"port": json.Number(p.port), "audience": oidcAudience, "keys": jwks(keys)})

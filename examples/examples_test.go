@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,6 +21,8 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
 )
 
 // The last protocol version with sessions and the first without.
@@ -48,17 +49,6 @@ func TestMain(m *testing.M) {
 	status := m.Run()
 	os.RemoveAll(bin)
 	os.Exit(status)
-}
-
-// freeAddr returns an address where nobody listens.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 // output is what a command writes.
@@ -89,7 +79,7 @@ type server struct {
 // start starts an example, which must stop at SIGTERM, and gracefully.
 func start(t *testing.T, name string, args ...string) *server {
 	t.Helper()
-	s := &server{addr: freeAddr(t)}
+	s := &server{addr: gatewaytest.FreeAddr(t)}
 	cmd := exec.Command(filepath.Join(bin, name), append([]string{"-addr", s.addr}, args...)...)
 	cmd.Env = append(os.Environ(), "JWT_SECRET="+secret)
 	cmd.Stdout, cmd.Stderr = &s.log, &s.log
@@ -309,7 +299,7 @@ func TestStdio(t *testing.T) {
 }
 
 func TestEmbed(t *testing.T) {
-	operations := freeAddr(t)
+	operations := gatewaytest.FreeAddr(t)
 	s := start(t, "embed", "-operations", operations)
 	inBothEras(t, func(t *testing.T, era string) {
 		expect(t, call(t, s.connect(t, era, s.token(t, "alice")), "whoami", nil), "you are alice")
@@ -328,7 +318,7 @@ func TestEmbed(t *testing.T) {
 
 // A stream that is open when embed is told to stop ends, and does not hold it up.
 func TestEmbedStopsWithAnOpenStream(t *testing.T) {
-	s := start(t, "embed", "-operations", freeAddr(t))
+	s := start(t, "embed", "-operations", gatewaytest.FreeAddr(t))
 	s.connect(t, eras[0], s.token(t, "alice")) // has one open
 	if err := s.stop(); err != nil {
 		t.Error(err)

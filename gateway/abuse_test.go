@@ -218,7 +218,7 @@ func TestAbuseOfCalls(t *testing.T) {
 			return "", ctx.Err()
 		})
 	}}
-	s := gatewaytest.Start(t, gateway.Config{Factory: factory.Make, MaxCallsPerUser: 5, RequestTimeout: time.Hour, ShutdownTimeout: 100 * time.Millisecond})
+	s := gatewaytest.Start(t, gateway.Config{Factory: factory.Make, MaxCallsPerUser: 5, RequestTimeout: time.Hour})
 	bob := s.Token(t, "bob")
 	const old = "2025-03-26"
 	session := s.Open(t, bob, old)

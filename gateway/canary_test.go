@@ -209,9 +209,7 @@ func canaries(t *testing.T, users gateway.UserForm) {
 	if err := os.WriteFile(tokenFile, []byte(operator), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	free := httptest.NewUnstartedServer(nil)
-	adminAddr := free.Listener.Addr().String()
-	free.Close()
+	adminAddr := gatewaytest.FreeAddr(t)
 	var keyOfLog mcpauth.Secret
 	if users == gateway.UserHashed {
 		keyOfLog = mcpauth.NewSecret(logKey)

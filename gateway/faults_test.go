@@ -630,7 +630,7 @@ func TestFaultTokenExpiresDuringAStream(t *testing.T) {
 	t.Parallel()
 	factory := newTelling(0)
 	s := gatewaytest.Start(t, gateway.Config{Factory: factory.Make})
-	expiry := time.Unix(time.Now().Unix()+5, 0)
+	expiry := time.Unix(time.Now().Unix()+10, 0)
 	type outcome struct {
 		at  time.Time
 		err error

@@ -277,10 +277,10 @@ func TestIsolationOnOneConnection(t *testing.T) {
 	}{
 		"nobody":                    {whoamiIn("", ""), http.StatusUnauthorized},
 		"nobody, in a session":      {whoamiIn("", sessions[alice]), http.StatusUnauthorized},
-		"a forger":                  {whoamiIn(alice[:len(alice)-4]+"AAAA", ""), http.StatusUnauthorized},
+		"a forger":                  {whoamiIn(alice[:len(alice)-44]+strings.Repeat("A", 44), ""), http.StatusUnauthorized},
 		"bob, in alice's session":   {whoamiIn(bob, sessions[alice]), http.StatusNotFound},
 		"alice, in bob's session":   {whoamiIn(alice, sessions[bob]), http.StatusNotFound},
-		"a forger, in her session":  {whoamiIn(alice[:len(alice)-4]+"AAAA", sessions[alice]), http.StatusUnauthorized},
+		"a forger, in her session":  {whoamiIn(alice[:len(alice)-44]+strings.Repeat("A", 44), sessions[alice]), http.StatusUnauthorized},
 		"alice, by a cookie":        {gatewaytest.Request{Header: headers{"Cookie": {"token=" + alice}}, Body: gatewaytest.CallTool(7, "whoami", "{}")}, http.StatusUnauthorized},
 		"bob, who claims to be her": {gatewaytest.Request{Token: bob, Session: sessions[alice], Header: headers{"X-User-Id": {"alice"}}, Body: gatewaytest.CallTool(7, "whoami", "{}")}, http.StatusNotFound},
 	} {

@@ -145,7 +145,7 @@ func TestEveryDecisionIsWrittenDown(t *testing.T) {
 
 		{"no token", gatewaytest.ModernCall("", 7, "whoami", "{}"), 401, refused, "missing_credential", "", "", "", "No authorization header provided"},
 		{"a bad token", gatewaytest.ModernCall("hello", 7, "whoami", "{}"), 401, refused, "malformed_token", "", "", "", "segment"},
-		{"a forged token", gatewaytest.ModernCall(alice[:len(alice)-4]+"AAAA", 7, "whoami", "{}"), 401, refused, "bad_signature", "", "", "", ""},
+		{"a forged token", gatewaytest.ModernCall(alice[:len(alice)-44]+strings.Repeat("A", 44), 7, "whoami", "{}"), 401, refused, "bad_signature", "", "", "", ""},
 		{"a token for another server", gatewaytest.ModernCall(stranger, 7, "whoami", "{}"), 401, refused, "wrong_audience", "", "", "", "https://other.example/mcp"},
 		{"two tokens", gatewaytest.Request{Header: headers{"Authorization": {"Bearer " + alice, "Bearer " + bob}}, Body: call}, 400, refused, "malformed_header", "", "", "", ""},
 		{"another origin", gatewaytest.Request{Token: alice, Body: call, Header: headers{"Origin": {"https://evil.example"}}}, 403, refused, "forbidden_origin", "", "", "", "https://evil.example"},

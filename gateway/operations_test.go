@@ -28,17 +28,6 @@ import (
 	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
 )
 
-// port returns an address on loopback that was free just now.
-func port(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
 // look asks an operations listener.
 func look(t *testing.T, addr, path string) (int, string) {
 	t.Helper()
@@ -102,7 +91,7 @@ func scrape(t *testing.T, addr string) map[string]float64 {
 }
 
 func TestMetrics(t *testing.T) {
-	addr := port(t)
+	addr := gatewaytest.FreeAddr(t)
 	factory := newWaiting()
 	setup := factory.Setup
 	factory.Setup = func(server *mcp.Server, call gateway.Call) {
@@ -199,7 +188,7 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestProbesDuringAStop(t *testing.T) {
-	addr := port(t)
+	addr := gatewaytest.FreeAddr(t)
 	factory := newWaiting()
 	s := gatewaytest.Start(t, gateway.Config{Factory: factory.Make, Provider: &names{}, OperationsAddr: addr})
 	request := wait(s, t, "alice", gatewaytest.Legacy) // and so it serves
@@ -243,7 +232,7 @@ func TestProbesDuringAStop(t *testing.T) {
 
 // Nobody is sent here before the provider can tell who they are.
 func TestNotReadyBeforeTheStart(t *testing.T) {
-	addr := port(t)
+	addr := gatewaytest.FreeAddr(t)
 	slow := &slow{began: make(chan struct{}), proceed: make(chan struct{})}
 	gatewaytest.Start(t, gateway.Config{Factory: (&gatewaytest.Factory{}).Make, Provider: slow, OperationsAddr: addr})
 	gatewaytest.Receive(t, "the provider to start", slow.began)
@@ -450,7 +439,7 @@ type ownProcess struct {
 
 func startOwnProcess(t *testing.T) *ownProcess {
 	t.Helper()
-	addr := port(t)
+	addr := gatewaytest.FreeAddr(t)
 	p := &ownProcess{cmd: exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestOwnProcess$"), stdout: &gatewaytest.Log{}, answer: make(chan gatewaytest.Answer, 1)}
 	p.cmd.Env = append(os.Environ(), "MCPAUTH_TEST_OWN_PROCESS="+addr)
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stdout

@@ -56,7 +56,7 @@ func TestNotReadyWithoutKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := port(t)
+	addr := gatewaytest.FreeAddr(t)
 	factory := &gatewaytest.Factory{}
 	s := gatewaytest.Start(t, gateway.Config{Factory: factory.Make, Provider: provider, OperationsAddr: addr})
 	gatewaytest.Receive(t, "keys to be asked for", asked)

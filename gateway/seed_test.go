@@ -399,7 +399,7 @@ func TestSeedBProgress(t *testing.T) {
 // instance is closed, and the caches are cleared.
 func TestSeedBGracefulStop(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
-		addr, issuer, factory := port(t), gatewaytest.NewIssuer(t, "https://issuer.example"), newWaiting()
+		addr, issuer, factory := gatewaytest.FreeAddr(t), gatewaytest.NewIssuer(t, "https://issuer.example"), newWaiting()
 		audience := "http://" + addr + "/mcp"
 		provider := gatewaytest.Provider(t, audience, issuer)
 		g, err := gateway.New(gateway.Config{Provider: provider, Factory: factory.Make, Addr: addr, Logger: slog.New(slog.DiscardHandler)})

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -342,20 +343,22 @@ func TestSlowBody(t *testing.T) {
 
 // For DrainDelay, a gateway that is told to stop says so and goes on.
 func TestDrainDelay(t *testing.T) {
-	s := gatewaytest.Start(t, gateway.Config{Factory: (&gatewaytest.Factory{}).Make, DrainDelay: time.Second})
-	token := s.Token(t, "alice")
-	ready := func() int {
-		return s.Do(t, gatewaytest.Request{Method: "GET", Path: "/mcp/health/ready"}).Status
-	}
-	if got := ready(); got != http.StatusOK {
-		t.Fatalf("before: %d", got)
-	}
-	s.BeginStop()
-	gatewaytest.Eventually(t, "the gateway is not ready", func() bool { return ready() == http.StatusServiceUnavailable })
-	if got := s.Do(t, gatewaytest.ModernCall(token, 1, "whoami", "{}")); got.Status != http.StatusOK {
-		t.Errorf("while it drains: %d %s", got.Status, got.Body)
-	}
-	if err := s.Stop(); err != nil {
-		t.Errorf("Serve = %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := gatewaytest.StartInMemory(t, gateway.Config{Factory: (&gatewaytest.Factory{}).Make, DrainDelay: time.Second})
+		token := s.Token(t, "alice")
+		ready := func() int {
+			return s.Do(t, gatewaytest.Request{Method: "GET", Path: "/mcp/health/ready"}).Status
+		}
+		if got := ready(); got != http.StatusOK {
+			t.Fatalf("before: %d", got)
+		}
+		s.BeginStop()
+		gatewaytest.Eventually(t, "the gateway is not ready", func() bool { return ready() == http.StatusServiceUnavailable })
+		if got := s.Do(t, gatewaytest.ModernCall(token, 1, "whoami", "{}")); got.Status != http.StatusOK {
+			t.Errorf("while it drains: %d %s", got.Status, got.Body)
+		}
+		if err := s.Stop(); err != nil {
+			t.Errorf("Serve = %v", err)
+		}
+	})
 }

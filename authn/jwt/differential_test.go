@@ -96,10 +96,11 @@ func reason(err error) string {
 	return text
 }
 
-// ignored are the reasons for which go-jose refuses what we take: it decodes
-// keys and other parameters of the header that we never look at (RULES.md: they
-// are ignored, since some providers send them).
-var ignored = []string{"failed to unmarshal JWK", "invalid embedded jwk", "failed to unmarshal x5c", "failed to unmarshal nonce"}
+// ignored are the reasons for which an oracle refuses what we take. go-jose
+// decodes keys and other parameters of the header that we never look at
+// (RULES.md: they are ignored, since some providers send them), and golang-jwt
+// every number, whether or not one fits into 64 bits.
+var ignored = []string{"cannot unmarshal number", "failed to unmarshal JWK", "invalid embedded jwk", "failed to unmarshal x5c", "failed to unmarshal nonce"}
 
 type oracle struct {
 	name string

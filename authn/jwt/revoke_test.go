@@ -143,15 +143,15 @@ func TestWhatNamesAToken(t *testing.T) {
 		sum := sha256.Sum256([]byte(token[:strings.LastIndex(token, ".")]))
 		return "sha256:" + hex.EncodeToString(sum[:])
 	}
-	plain := good("jti", "")
+	plain, empty, other := good("jti", ""), good("jti", `""`), good("jti", `"t1"`)
 	for _, test := range []struct {
 		name, claim, sid, token, id, session string
 	}{
 		{"jti and sid", "", "", named("u", "t1", "s1"), "t1", "s1"},
 		{"no jti: what is signed", "", "", plain, sum(plain), ""},
-		{"an empty one", "", "", good("jti", `""`), sum(good("jti", `""`)), ""},
+		{"an empty one", "", "", empty, sum(empty), ""},
 		{"a claim of the issuer's", "uti", "sess", good("uti", `"u1"`, "jti", `"t1"`, "sess", `"x"`, "sid", `"s1"`), "u1", "x"},
-		{"that is missing, with a jti", "uti", "", good("jti", `"t1"`), sum(good("jti", `"t1"`)), ""},
+		{"that is missing, with a jti", "uti", "", other, sum(other), ""},
 		{"escapes", "", "", good("jti", `"t\u0031"`), "t1", ""},
 		{"no session", "", "", good("jti", `"t1"`, "sid", "null"), "t1", ""},
 	} {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -102,6 +103,17 @@ func found(issuer string, w http.ResponseWriter) {
 	fmt.Fprintf(w, `{"issuer":%q,"introspection_endpoint":%q}`, issuer, issuer+"/introspect")
 }
 
+// waiting is a context that says when its end is waited for.
+type waiting struct {
+	context.Context
+	told func()
+}
+
+func (w *waiting) Done() <-chan struct{} {
+	w.told()
+	return w.Context.Done()
+}
+
 func TestWhoLeavesEndsNoDiscovery(t *testing.T) {
 	began, release := make(chan struct{}), make(chan struct{})
 	p, asked := slow(t, func(issuer string, w http.ResponseWriter, _ *http.Request) {
@@ -113,7 +125,9 @@ func TestWhoLeavesEndsNoDiscovery(t *testing.T) {
 	left, stayed := make(chan error, 1), make(chan error, 1)
 	go func() { left <- p.Discover(first) }()
 	<-began
-	go func() { stayed <- p.Discover(t.Context()) }()
+	joined := make(chan struct{})
+	go func() { stayed <- p.Discover(&waiting{t.Context(), sync.OnceFunc(func() { close(joined) })}) }()
+	<-joined
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := p.Discover(gone); !errors.Is(err, context.Canceled) {

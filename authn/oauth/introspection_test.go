@@ -299,7 +299,7 @@ func TestFailuresOfTheServerAre503(t *testing.T) {
 			a := newAuthority(t, "")
 			a.does(answer)
 			c := a.config()
-			c.Requests.Timeout = 2 * time.Second
+			c.Requests.Timeout = 5 * time.Second
 			p := newProvider(t, c)
 			e := refused(t, p, "canary-token", mcpauth.ErrUnavailable)
 			if text := e.Error() + fmt.Sprint(e.Cause); strings.Contains(text, "canary") || strings.Contains(e.Message, "127.0.0.1") {

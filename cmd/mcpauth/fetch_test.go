@@ -127,6 +127,7 @@ func TestVerifySaysHowToGetKeys(t *testing.T) {
 	authority := certificate(t, secure)
 	gone := newPublisher(t, httptest.NewServer)
 	gone.Close()
+	gone.URL = "http://127.0.0.1:1" // where nobody else will listen
 	for path, document := range map[string]string{
 		"/html":      "<!doctype html><title>Log in</title>",
 		"/other":     metadata("https://other.example/", p.URL+"/jwks"),

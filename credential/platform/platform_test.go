@@ -516,7 +516,7 @@ func TestPlacesThatTokensDoNotGo(t *testing.T) {
 		{"https://169.254.169.254", "", nil, "link-local"},
 		{"https://[::ffff:169.254.169.254]", "", nil, "link-local"},
 	} {
-		c := platform.Config{BaseURL: test.url, SameTrustDomain: true, PrivateHosts: test.lists, Timeout: 2 * time.Second}
+		c := platform.Config{BaseURL: test.url, SameTrustDomain: true, PrivateHosts: test.lists}
 		if test.resolvesTo != "" {
 			c = c.With(dnstest.Resolver(test.resolvesTo))
 		}

@@ -14,6 +14,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -38,6 +39,28 @@ const (
 
 // Patience is how long a test waits for what must happen.
 const Patience = 2 * time.Minute
+
+// ports are what FreeAddr has taken so far. Processes that run beside each other
+// begin at different places.
+var ports atomic.Uint32
+
+// FreeAddr returns an address on loopback, for what is started later, or again.
+// Its port is of those that systems hand to nobody who leaves the choice to
+// them: others are soon used by the tests of another package.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	const first, many = 20_000, 10_000
+	for range many {
+		n := uint32(os.Getpid())*97 + ports.Add(1)
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+n%many))
+		if err == nil {
+			defer listener.Close()
+			return listener.Addr().String()
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
+}
 
 // Issuer issues tokens.
 type Issuer struct {

@@ -150,6 +150,7 @@ func TestAHungIssuerHasOneRequestAtATime(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		group.Wait()
+		synctest.Wait()
 		if i.max != 1 || a.last() != "1" || a.expirations() != 0 {
 			t.Errorf("%d requests at a time; document %q, expired %d times", i.max, a.last(), a.expirations())
 		}

@@ -181,7 +181,7 @@ func TestNoServerForWhatCannotBeServed(t *testing.T) {
 		status  int
 	}{
 		{"no token", gatewaytest.Request{Body: initialize}, 401},
-		{"a bad token", gatewaytest.Request{Token: token[:len(token)-4] + "AAAA", Body: initialize}, 401},
+		{"a bad token", gatewaytest.Request{Token: token[:len(token)-44] + strings.Repeat("A", 44), Body: initialize}, 401},
 		{"an expired token", gatewaytest.Request{Token: s.Token(t, "alice", map[string]any{"exp": 1}), Body: initialize}, 401},
 		{"a scope too few", gatewaytest.Request{Token: s.Token(t, "alice"), Body: initialize}, 403},
 		{"malformed", gatewaytest.Request{Token: token, Body: initialize + "}"}, 400},

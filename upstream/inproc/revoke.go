@@ -218,10 +218,8 @@ func (p *pool) endRevoked(is func(*mcpauth.Identity) bool) {
 func (p *pool) cutOff(s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !s.gone {
-		s.endNow()
-		p.end(s)
-	}
+	s.endNow()
+	p.end(s)
 }
 
 // withdraw forgets the credential that entitles to streams for longest, if it

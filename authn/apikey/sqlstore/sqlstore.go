@@ -195,26 +195,25 @@ func (s *Store) Rotate(ctx context.Context, id string, r apikey.Rotation) (secre
 	if err := insert(ctx, tx, next); err != nil {
 		return mcpauth.Secret{}, nil, err
 	}
+	defer s.watchers.Tell(old.Hash, next.Hash) // as in Revoke
 	if err := tx.Commit(); err != nil {
 		return mcpauth.Secret{}, nil, err
 	}
-	s.watchers.Tell(old.Hash, next.Hash)
 	return secret, next, nil
 }
 
 // Revoke ends a key at once, and returns it. A key that is revoked already stays
 // so. The error may be apikey.ErrNotFound.
 func (s *Store) Revoke(ctx context.Context, id string) (*apikey.Key, error) {
-	_, err := s.db.ExecContext(ctx, "UPDATE mcpauth_api_keys SET revoked = $1 WHERE id = $2 AND revoked = 0", stamp(time.Now()), id)
-	if err != nil {
-		return nil, err
-	}
 	k, err := s.Get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	s.watchers.Tell(k.Hash)
-	return k, nil
+	defer s.watchers.Tell(k.Hash) // whatever comes: it may be stored when the answer is lost
+	if _, err := s.db.ExecContext(ctx, "UPDATE mcpauth_api_keys SET revoked = $1 WHERE id = $2 AND revoked = 0", stamp(time.Now()), id); err != nil {
+		return nil, err
+	}
+	return s.Get(ctx, id)
 }
 
 // All returns the keys of a user, or of everybody for "", in the order in which

@@ -19,6 +19,7 @@ import (
 	"github.com/mcpauth-go/mcpauth/gateway"
 	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
 	"github.com/mcpauth-go/mcpauth/limit"
+	"github.com/mcpauth-go/mcpauth/revoke"
 )
 
 func perHour(n int) limit.Rate { return limit.Rate{Requests: n, Per: time.Hour} }
@@ -281,6 +282,28 @@ func TestClientThatReadsSlowlyIsNotGivenUp(t *testing.T) {
 		}
 		conn.Close()
 	})
+}
+
+// What a stream is sending when its credential is revoked ends soon, also for a
+// client that reads all the time.
+func TestAStreamThatIsBeingReadEndsWithItsCredential(t *testing.T) {
+	t.Parallel()
+	l := openList(t, revoke.Config{})
+	s := gatewaytest.Start(t, gateway.Config{Factory: big().Make, WriteTimeout: 2 * time.Second, Revocations: l})
+	token := s.Token(t, "alice")
+	conn := send(t, s, gatewaytest.Request{Token: token, Session: s.Open(t, token, gatewaytest.Legacy), Version: gatewaytest.Legacy, Body: gatewaytest.CallTool(7, "big", "{}")})
+	defer conn.Close()
+	resp, err := http.ReadResponse(bufio.NewReader(&slowly{Reader: conn, rest: 300 * time.Millisecond}), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.CopyN(io.Discard, resp.Body, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	put(t, l, revoke.Revocation{Kind: revoke.Block, UserID: "alice"})
+	if n, err := io.Copy(io.Discard, resp.Body); n >= bigSize-1<<20 || err == nil {
+		t.Errorf("%d of %d bytes, then %v", n+(1<<20), bigSize, err)
+	}
 }
 
 // slowly rests after each MiB.

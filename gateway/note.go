@@ -262,23 +262,38 @@ type ownServerKey struct{}
 // that does not read.
 type response struct {
 	http.ResponseWriter
-	note     *note
-	control  *http.ResponseController
-	timeout  time.Duration
+	note    *note
+	control *http.ResponseController
+	timeout time.Duration
+	begin   func(status int) // called when the header is written
+	begun   bool
+	shared  bool // the connection, by several streams (HTTP/2)
+
+	// An upstream ends a stream to which another goroutine writes.
+	mu       sync.Mutex
 	deadline time.Time
-	begin    func(status int) // called when the header is written
-	begun    bool
-	shared   bool // the connection, by several streams (HTTP/2)
+	ending   bool // the deadline is the upstream's, and stays
 }
 
 // extend gives the client its time for what is written next. Not every
 // ResponseWriter can do this; net/http's can.
 func (w *response) extend() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	// Setting it takes longer than looking.
-	if now := time.Now(); w.deadline.Sub(now) < w.timeout-w.timeout/8 {
+	if now := time.Now(); !w.ending && w.deadline.Sub(now) < w.timeout-w.timeout/8 {
 		w.deadline = now.Add(w.timeout)
 		_ = w.control.SetWriteDeadline(w.deadline)
 	}
+}
+
+// SetWriteDeadline implements what http.ResponseController looks for. Nothing
+// extends this time until the handler has returned.
+func (w *response) SetWriteDeadline(at time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ending = true
+	return w.control.SetWriteDeadline(at)
 }
 
 // finish sees to what net/http still has to send. On a server of the caller's,
@@ -286,7 +301,11 @@ func (w *response) extend() {
 // would strike other handlers.
 func (w *response) finish(ownServer bool) {
 	if ownServer {
-		w.deadline = time.Time{} // an upstream may have set one to end a stream
+		w.mu.Lock()
+		if w.ending {
+			w.ending, w.deadline = false, time.Time{}
+		}
+		w.mu.Unlock()
 		w.extend()
 	} else {
 		_ = w.control.SetWriteDeadline(time.Time{})
@@ -331,8 +350,12 @@ func (w *response) FlushError() error {
 	if w.shared {
 		// HTTP/2 ends a stream at its deadline, also when there is nothing to
 		// write: one that is quiet has to live on.
-		w.deadline = time.Time{}
-		_ = w.control.SetWriteDeadline(time.Time{})
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if !w.ending {
+			w.deadline = time.Time{}
+			_ = w.control.SetWriteDeadline(time.Time{})
+		}
 	}
 	return err
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/mcpauth-go/mcpauth/gateway"
 	"github.com/mcpauth-go/mcpauth/limit"
 	"github.com/mcpauth-go/mcpauth/policy"
+	"github.com/mcpauth-go/mcpauth/revoke"
 )
 
 // The versions of the protocol with and without sessions.
@@ -42,6 +43,9 @@ func BenchmarkServer(b *testing.B) {
 			b.Run("mcpauth", func(b *testing.B) {
 				calls(b, wrapped(b, whole), version, tokens(1)[0])
 			})
+			b.Run("mcpauth-revocable", func(b *testing.B) {
+				calls(b, wrapped(b, revocable), version, tokens(1)[0])
+			})
 		})
 	}
 }
@@ -52,7 +56,7 @@ func BenchmarkStage(b *testing.B) {
 	for _, version := range []string{legacy, modern} {
 		b.Run(version, func(b *testing.B) {
 			b.Run("0-go-sdk", func(b *testing.B) { handled(b, bare(version, nil), version, "") })
-			for stage, name := range []string{"1-verified", "2-policy", "3-limits", "4-log", "5-audit"} {
+			for stage, name := range []string{"1-verified", "2-policy", "3-limits", "4-log", "5-audit", "6-revocable"} {
 				b.Run(name, func(b *testing.B) {
 					handled(b, wrapped(b, stage), version, tokens(1)[0])
 				})
@@ -73,6 +77,7 @@ const (
 	withLimits
 	withLog
 	whole
+	revocable // with a list of revocations beside
 )
 
 // bare returns a handler of go-sdk as it comes.
@@ -95,8 +100,17 @@ func newServer() *mcp.Server {
 }
 
 func wrapped(b *testing.B, stage int) *gateway.Gateway {
+	var list *revoke.List
+	settings := jwt.Config{Issuers: []jwt.Issuer{issuer(secretSource())}}
+	if stage >= revocable {
+		list = must(revoke.Open(revoke.Config{Lifetime: settings.Lifetime, Logger: slog.New(slog.DiscardHandler)}))
+		b.Cleanup(func() { list.Close() })
+		settings.Revocations = list
+	}
+	provider := must(jwt.New(settings))
+	b.Cleanup(func() { provider.Close() })
 	c := gateway.Config{
-		Provider:  newProvider(b, jwt.Cache{}, issuer(secretSource())),
+		Provider: provider, Revocations: list,
 		PublicURL: "https://mcp.example.com", AllowedHosts: []string{"127.0.0.1"}, Addr: "127.0.0.1:8080",
 		Factory: func(context.Context, gateway.Call) (gateway.Instance, error) {
 			return gateway.Instance{Server: newServer()}, nil

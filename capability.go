@@ -20,6 +20,17 @@ type Preparing interface {
 	Ready() error
 }
 
+// StandingNotifier is a Provider whose credentials may end before they expire, other
+// than by a list of Revocations: a signing key is removed, an API key is revoked, a
+// token becomes inactive. A gateway then asks [Identity.Standing] of everything that
+// is in progress, and ends what rests on a credential that no longer stands.
+type StandingNotifier interface {
+	// NotifyStanding has changed called whenever credentials may have ended, after
+	// Identity.Standing knows of it. Calls may overlap; changed does not wait. No
+	// call begins after stop has returned.
+	NotifyStanding(changed func()) (stop func())
+}
+
 // Measuring is a part with figures of its inside, for the metrics.
 type Measuring interface {
 	// Measure returns the figures as they are now. It is called at each scrape,

@@ -16,16 +16,14 @@ import (
 // immutable and safe for concurrent use: all that changes with time, such as
 // whether the credential is still valid, stays with the provider.
 type Identity struct {
-	principal   string // issuer, NUL, user id; where there is a tenant, NUL and the tenant
-	issuerLen   int32
-	userEnd     int32
-	subject     string
-	scopes      []string
-	expiry      time.Time
-	token       Secret
-	userIDClaim string
-	claims      func(token Secret) map[string]json.RawMessage
-	revocable   func(*Identity) Revocable
+	principal    string // issuer, NUL, user id; where there is a tenant, NUL and the tenant
+	issuerLen    int32
+	userEnd      int32
+	subject      string
+	scopes       []string
+	expiry       time.Time
+	token        Secret
+	verification Verification // nil for none
 }
 
 // IdentityFields are what a provider knows of a user.
@@ -47,17 +45,9 @@ type IdentityFields struct {
 	// Token is the verified credential itself, for the resolvers that
 	// forward it.
 	Token Secret
-	// Claims decodes what the credential says of the user, anew at each call.
-	// It is given Token, and may be nil. It is called by Identity.Claim and
-	// Identity.Metadata only, so that a request which never asks pays nothing.
-	Claims func(token Secret) map[string]json.RawMessage
-	// UserIDClaim is the claim that UserID came from; Metadata leaves it out.
-	UserIDClaim string
-	// Revocable returns what of the credential a revocation may name beside
-	// Issuer and UserID, which are filled in. It is asked anew at each call of
-	// Identity.Revocable, and is best one function for all identities of an
-	// issuer. It may be nil, for credentials of which no more is known.
-	Revocable func(*Identity) Revocable
+	// Verification answers for the credential after it has been verified. It may
+	// be nil, for credentials of which no more is known than these fields.
+	Verification Verification
 }
 
 // NewIdentity returns the identity of a verified user. It is for providers. It
@@ -83,16 +73,14 @@ func NewIdentity(f IdentityFields) (*Identity, error) {
 		subject = principal[len(f.Issuer)+1 : userEnd] // one string less to keep
 	}
 	return &Identity{
-		principal:   principal,
-		issuerLen:   int32(len(f.Issuer)),
-		userEnd:     int32(userEnd),
-		subject:     subject,
-		scopes:      f.Scopes,
-		expiry:      f.Expiry,
-		token:       f.Token,
-		userIDClaim: f.UserIDClaim,
-		claims:      f.Claims,
-		revocable:   f.Revocable,
+		principal:    principal,
+		issuerLen:    int32(len(f.Issuer)),
+		userEnd:      int32(userEnd),
+		subject:      subject,
+		scopes:       f.Scopes,
+		expiry:       f.Expiry,
+		token:        f.Token,
+		verification: f.Verification,
 	}, nil
 }
 
@@ -169,17 +157,30 @@ func (id *Identity) Claim(name string, v any) (bool, error) {
 // issuer wrote them. The map is the caller's own.
 func (id *Identity) Metadata() map[string]json.RawMessage {
 	metadata := maps.Clone(id.decode())
-	for _, name := range []string{"iss", "aud", "exp", "iat", id.userIDClaim} {
+	for _, name := range []string{"iss", "aud", "exp", "iat"} {
 		delete(metadata, name)
+	}
+	if id.verification != nil {
+		delete(metadata, id.verification.UserIDClaim())
 	}
 	return metadata
 }
 
 func (id *Identity) decode() map[string]json.RawMessage {
-	if id.claims == nil {
+	if id.verification == nil {
 		return map[string]json.RawMessage{}
 	}
-	return id.claims(id.token)
+	return id.verification.Claims(id)
+}
+
+// Standing returns nil as long as the verified credential still stands, and else
+// why it does not: see [Verification]. It answers from memory. Expiry is not
+// part of it.
+func (id *Identity) Standing() error {
+	if id.verification == nil {
+		return nil
+	}
+	return id.verification.Standing(id)
 }
 
 // Revocable returns what a revocation of the credential may name. It is worked
@@ -188,8 +189,8 @@ func (id *Identity) decode() map[string]json.RawMessage {
 // that have a user of that id.
 func (id *Identity) Revocable() Revocable {
 	var r Revocable
-	if id.revocable != nil {
-		r = id.revocable(id)
+	if id.verification != nil {
+		r = id.verification.Revocable(id)
 	}
 	r.Issuer, r.UserID = id.Issuer(), id.UserID()
 	return r

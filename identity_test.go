@@ -18,16 +18,11 @@ import (
 func newIdentity(scopes ...string) *mcpauth.Identity {
 	return identityOf(mcpauth.IdentityFields{
 		Issuer: "https://issuer.example", UserID: "user-1", Subject: "sub-1", Scopes: scopes,
-		Expiry: time.Unix(2_000_000_000, 0), Token: mcpauth.NewSecret(canary), UserIDClaim: "userId",
-		Claims: func(token mcpauth.Secret) map[string]json.RawMessage {
-			if token.Reveal() != canary {
-				return nil
-			}
-			return map[string]json.RawMessage{
-				"iss": []byte(`"https://issuer.example"`), "aud": []byte(`"a"`), "exp": []byte("1"), "iat": []byte("1"), "nbf": []byte("1"),
-				"userId": []byte(`"user-1"`), "sub": []byte(`"sub-1"`), "email": []byte(`"u@example.com"`), "big": []byte("12345678901234567890"),
-			}
-		},
+		Expiry: time.Unix(2_000_000_000, 0), Token: mcpauth.NewSecret(canary),
+		Verification: mcpauth.FixedVerification{IDClaim: "userId", AllClaims: map[string]json.RawMessage{
+			"iss": []byte(`"https://issuer.example"`), "aud": []byte(`"a"`), "exp": []byte("1"), "iat": []byte("1"), "nbf": []byte("1"),
+			"userId": []byte(`"user-1"`), "sub": []byte(`"sub-1"`), "email": []byte(`"u@example.com"`), "big": []byte("12345678901234567890"),
+		}},
 	})
 }
 
@@ -216,14 +211,14 @@ func TestRevocable(t *testing.T) {
 	}
 	// A provider cannot name somebody else.
 	issued := time.Unix(1, 0)
-	fields.Revocable = func(id *mcpauth.Identity) mcpauth.Revocable {
-		return mcpauth.Revocable{Issuer: "other", UserID: "other", TokenID: "t of " + id.UserID(), SessionID: "s", IssuedAt: issued}
+	fields.Verification = mcpauth.FixedVerification{
+		Named: mcpauth.Revocable{Issuer: "other", UserID: "other", TokenID: "t", SessionID: "s", IssuedAt: issued},
 	}
 	known, err := mcpauth.NewIdentity(fields)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := known.Revocable(), (mcpauth.Revocable{Issuer: "i", UserID: "u", TokenID: "t of u", SessionID: "s", IssuedAt: issued}); got != want {
+	if got, want := known.Revocable(), (mcpauth.Revocable{Issuer: "i", UserID: "u", TokenID: "t", SessionID: "s", IssuedAt: issued}); got != want {
 		t.Errorf("with more: %+v", got)
 	}
 }

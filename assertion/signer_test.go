@@ -54,15 +54,13 @@ func user(t testing.TB, f mcpauth.IdentityFields, claims string) *mcpauth.Identi
 		f.Issuer = issuer
 	}
 	f.Token = mcpauth.NewSecret("canary-token")
-	f.UserIDClaim = "sub"
-	f.Claims = func(mcpauth.Secret) (m map[string]json.RawMessage) {
-		if claims != "" {
-			if err := json.Unmarshal([]byte(claims), &m); err != nil {
-				t.Error(err)
-			}
+	var all map[string]json.RawMessage
+	if claims != "" {
+		if err := json.Unmarshal([]byte(claims), &all); err != nil {
+			t.Error(err)
 		}
-		return m
 	}
+	f.Verification = mcpauth.FixedVerification{IDClaim: "sub", AllClaims: all}
 	id, err := mcpauth.NewIdentity(f)
 	if err != nil {
 		t.Fatal(err)

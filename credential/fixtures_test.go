@@ -30,18 +30,14 @@ type person struct {
 
 func (p person) identity(t testing.TB) *mcpauth.Identity {
 	t.Helper()
-	claims := p.claims
+	claims := map[string]json.RawMessage{}
+	for name, value := range p.claims {
+		claims[name] = json.RawMessage(value)
+	}
 	id, err := mcpauth.NewIdentity(mcpauth.IdentityFields{
 		Issuer: cmp.Or(p.issuer, issuer), UserID: cmp.Or(p.user, "alice"), Tenant: p.tenant, Scopes: p.scopes, Expiry: p.expiry,
-		Token: mcpauth.NewSecret(cmp.Or(p.token, "token-of-"+p.user)),
-		Claims: func(mcpauth.Secret) map[string]json.RawMessage {
-			all := map[string]json.RawMessage{}
-			for name, value := range claims {
-				all[name] = json.RawMessage(value)
-			}
-			return all
-		},
-		Revocable: func(*mcpauth.Identity) mcpauth.Revocable { return mcpauth.Revocable{TokenID: p.tokenID} },
+		Token:        mcpauth.NewSecret(cmp.Or(p.token, "token-of-"+p.user)),
+		Verification: mcpauth.FixedVerification{AllClaims: claims, Named: mcpauth.Revocable{TokenID: p.tokenID}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -42,7 +42,7 @@ type Gateway struct {
 	unready  atomic.Bool // the last probe found the provider not ready
 	draining atomic.Bool // Run or Serve is about to stop
 
-	unheed func() // ends the notices of revocations
+	unheed func() // undoes heed
 	swept  uint32 // epoch of the revocations that have been seen to; theirs alone
 
 	// streams is done when the gateway begins to stop: it ends what would
@@ -106,9 +106,9 @@ func New(c Config) (*Gateway, error) {
 	if c.TracerProvider != nil {
 		g.tracer = c.TracerProvider.Tracer("github.com/mcpauth-go/mcpauth/gateway")
 	}
-	var revocations mcpauth.Revocations
-	if c.Revocations != nil {
-		revocations = c.Revocations
+	var standing func(*mcpauth.Identity) error
+	if c.tracks() {
+		standing = g.standing
 	}
 	g.upstream = inproc.New(inproc.Config{
 		Factory: c.Factory, Sessions: c.LegacyInstances, Requests: c.ModernInstances,
@@ -116,13 +116,10 @@ func New(c Config) (*Gateway, error) {
 			Sessions: c.MaxSessions, SessionsPerUser: c.MaxSessionsPerUser, StreamsPerUser: c.MaxStreamsPerUser, CallsPerUser: c.MaxCallsPerUser,
 			Instances: c.MaxInstances, Idle: c.IdleTimeout, Lifetime: c.MaxLifetime, ReplayBytes: c.ReplayBytes,
 		},
-		FactoryTimeout: c.FactoryTimeout, CallTimeout: c.RequestTimeout, MaxBodyBytes: c.MaxBodyBytes, Revocations: revocations, Unconnected: c.unconnected(),
+		FactoryTimeout: c.FactoryTimeout, CallTimeout: c.RequestTimeout, MaxBodyBytes: c.MaxBodyBytes, Standing: standing, Unconnected: c.unconnected(),
 		Shows: g.shows(), Failed: noteFailure, Refuse: g.refuse, Refused: noteRefusal, Logger: c.Logger,
 	})
-	g.unheed = func() {}
-	if c.Revocations != nil {
-		g.unheed = c.Revocations.Notify(g.endRevoked)
-	}
+	g.unheed = g.heed()
 	g.route(path, checkOrigin)
 	return g, nil
 }

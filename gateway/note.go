@@ -32,7 +32,7 @@ type note struct {
 	id       string // of the request
 	remote   string
 	identity *mcpauth.Identity
-	epoch    uint32 // of the revocations, when the identity was known not to be among them
+	epoch    uint32 // of the upstream, in which the identity's credential was known to stand
 	refusal  *mcpauth.Error
 	method   string // of JSON-RPC
 	name     string

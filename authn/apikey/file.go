@@ -14,7 +14,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/mcpauth-go/mcpauth"
-	"github.com/mcpauth-go/mcpauth/authn/apikey/internal/watch"
+	"github.com/mcpauth-go/mcpauth/internal/watch"
 )
 
 // File is a Store that somebody writes by hand or by a program, and that is read

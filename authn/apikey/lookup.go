@@ -52,12 +52,6 @@ func (p *Provider) lookUp(hash Hash, source string, seen bool) (e *entry, err er
 		return nil, errClosed
 	}
 	defer p.working.Leave()
-	defer func() {
-		if v := recover(); v != nil { // in a LookupFunc or another store of the user's
-			p.counts.failed.Add(1)
-			e, err = nil, unavailable(fmt.Errorf("the store of API keys panicked: %v", v))
-		}
-	}()
 	// Another flight may have landed since the look into memory.
 	now := time.Now()
 	if e, ok := p.accepted.GetIfPresent(hash); ok && now.Before(e.until) {
@@ -71,11 +65,26 @@ func (p *Provider) lookUp(hash Hash, source string, seen bool) (e *entry, err er
 			return nil, err
 		}
 	}
+	return p.lookUpAndKeep(hash, source)
+}
+
+// lookUpAndKeep looks up a key and keeps the result, unless a change has overtaken it.
+func (p *Provider) lookUpAndKeep(hash Hash, source string) (e *entry, err error) {
+	defer func() {
+		if v := recover(); v != nil { // in a LookupFunc or another store of the user's
+			p.counts.failed.Add(1)
+			e, err = nil, unavailable(fmt.Errorf("the store of API keys panicked: %v", v))
+		}
+	}()
 	ctx, cancel := context.WithTimeout(p.life, p.config.Timeout)
 	defer cancel()
 	for range 8 {
-		since := p.changes[hash[0]].now()
+		since, asked := p.changes[hash[0]].now(), p.now().Mono
 		e, err = p.lookUpOnce(ctx, hash, source)
+		if err == nil {
+			e.version.Store(since)
+			e.record.Confirm(asked)
+		}
 		if p.changes[hash[0]].none(since, func() { p.keep(hash, e, err) }) {
 			return e, err
 		}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/mcpauth-go/mcpauth"
-	"github.com/mcpauth-go/mcpauth/authn/apikey/internal/watch"
+	"github.com/mcpauth-go/mcpauth/internal/watch"
 )
 
 // Memory is a Store that ends with the process, for tests and for keys that

@@ -2,7 +2,6 @@ package apikey
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,8 +16,10 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/mcpauth-go/mcpauth"
+	"github.com/mcpauth-go/mcpauth/internal/clock"
 	"github.com/mcpauth-go/mcpauth/internal/gate"
 	"github.com/mcpauth-go/mcpauth/internal/recall"
+	"github.com/mcpauth-go/mcpauth/internal/standing"
 )
 
 // Provider takes API keys. It is safe for concurrent use.
@@ -30,6 +31,8 @@ type Provider struct {
 	refused  *otter.Cache[Hash, refusal]
 	flight   singleflight.Group
 	changes  [256]changes // by the first byte of hashes
+	standing *standing.Checker
+	now      func() clock.Instant
 	limits   *otter.Cache[Hash, *limiter]
 
 	inAll    *rate.Limiter
@@ -55,12 +58,20 @@ var (
 	_ mcpauth.Lifecycle = (*Provider)(nil)
 	_ mcpauth.Revoking  = (*Provider)(nil)
 	_ mcpauth.Measuring = (*Provider)(nil)
+
+	_ mcpauth.StandingNotifier = (*Provider)(nil)
+	_ mcpauth.Verification     = (*entry)(nil)
 )
 
 // entry is a good key: the identity that it stands for, and all that decides
-// whether it still does.
+// whether it still does. It is the identity's mcpauth.Verification.
 type entry struct {
+	provider *Provider
 	identity *mcpauth.Identity
+	record   standing.Record
+	version  atomic.Uint64 // of changes, when the key was last confirmed
+	created  time.Time
+	name     string
 	id       string
 	hash     Hash
 	expires  time.Time // on the wall clock; zero for never
@@ -120,6 +131,8 @@ func New(c Config) (*Provider, error) {
 		MaximumSize: maxSources, ExpiryCalculator: otter.ExpiryAccessing[string, *rate.Limiter](c.WrongKeys.BySource.Per + 2*time.Second)})
 	p.inAll = c.WrongKeys.InAll.limiter()
 	p.life, p.end = context.WithCancel(context.Background())
+	p.now = clock.Start()
+	p.standing = standing.NewChecker(standing.Config{TTL: c.Cache.TTL, Now: func() time.Duration { return p.now().Mono }, Go: p.working.Go})
 	if s, ok := c.Store.(watcher); ok {
 		p.unwatch = s.Watch(func(h Hash) { p.Changed(h) })
 	}
@@ -143,6 +156,7 @@ func (p *Provider) Start(ctx context.Context) error {
 			p.every(p.config.UseInterval, "uses of API keys not written down", func() error { return p.record(s) })
 		})
 	}
+	p.working.Go(func() { p.standing.Run(p.life) })
 	if s, ok := p.config.Store.(reloader); ok {
 		p.working.Go(func() { p.every(p.config.ReloadInterval, "API keys not read again, those in use stay", s.Reload) })
 	}
@@ -220,6 +234,7 @@ func (p *Provider) Changed(hashes ...Hash) {
 			p.flight.Forget(string(h[:])) // it may have landed, and still be joined
 		})
 	}
+	p.standing.Announce()
 }
 
 // Revocations implements mcpauth.Revoking.
@@ -263,14 +278,8 @@ func (p *Provider) judge(e *entry, now time.Time) error {
 	if !e.expires.IsZero() && !now.Before(e.expires) {
 		return errExpired
 	}
-	if list := p.config.Revocations; list != nil {
-		epoch := list.Epoch() // before asking: it is stored for what was there by then
-		if e.epoch.Load() != epoch {
-			if list.Revoked(e.identity.Revocable()) {
-				return errRevoked
-			}
-			e.epoch.Store(epoch)
-		}
+	if e.revoked() {
+		return errRevoked
 	}
 	if e.limit != nil {
 		if wait, ok := e.limit.take(now); !ok {
@@ -278,6 +287,24 @@ func (p *Provider) judge(e *entry, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// revoked reports whether the list of revocations names e. Without a revocation since
+// the list was last asked, the answer is known.
+func (e *entry) revoked() bool {
+	list := e.provider.config.Revocations
+	if list == nil {
+		return false
+	}
+	epoch := list.Epoch() // before asking: it is stored for what was there by then
+	if e.epoch.Load() == epoch {
+		return false
+	}
+	if list.Revoked(e.identity.Revocable()) {
+		return true
+	}
+	e.epoch.Store(epoch)
+	return false
 }
 
 // header is X-API-Key as net/http spells it.
@@ -328,39 +355,21 @@ func (p *Provider) newEntry(k *Key, now time.Time) (*entry, error) {
 	if text := k.Rate.fault(); text != "" {
 		return nil, errors.New("the key's rate: " + text)
 	}
-	revocable := mcpauth.Revocable{TokenID: k.ID, IssuedAt: k.Created}
-	if k.ID == "" {
-		revocable.TokenID = "sha256:" + k.Hash.String()
-	}
-	claims := map[string]string{"key_id": k.ID, "key_name": k.Name}
 	size := entryOverhead + 2*(len(k.ID)+len(k.Name)+len(k.UserID)+len(k.Tenant))
 	scopes := make([]string, len(k.Scopes))
 	for i, s := range k.Scopes {
 		scopes[i] = strings.Clone(s)
 		size += len(s) + 16
 	}
-	id, err := mcpauth.NewIdentity(mcpauth.IdentityFields{
-		Issuer:    p.config.Issuer,
-		UserID:    k.UserID,
-		Tenant:    k.Tenant,
-		Scopes:    scopes,
-		Expiry:    k.Expires,
-		Revocable: func(*mcpauth.Identity) mcpauth.Revocable { return revocable },
-		Claims: func(mcpauth.Secret) map[string]json.RawMessage {
-			all := map[string]json.RawMessage{}
-			for name, value := range claims {
-				if value != "" {
-					all[name], _ = json.Marshal(value)
-				}
-			}
-			return all
-		},
+	e := &entry{provider: p, id: k.ID, hash: k.Hash, name: k.Name, created: k.Created, expires: k.Expires.Round(0), until: now.Add(p.config.Cache.TTL),
+		size: uint32(min(size, math.MaxUint32))}
+	var err error
+	e.identity, err = mcpauth.NewIdentity(mcpauth.IdentityFields{
+		Issuer: p.config.Issuer, UserID: k.UserID, Tenant: k.Tenant, Scopes: scopes, Expiry: k.Expires, Verification: e,
 	})
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{identity: id, id: k.ID, hash: k.Hash, expires: k.Expires.Round(0), until: now.Add(p.config.Cache.TTL),
-		size: uint32(min(size, math.MaxUint32))}
 	if k.Rate != (Rate{}) {
 		e.limit = p.limiterOf(k.Hash, k.Rate)
 	}

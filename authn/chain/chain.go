@@ -48,6 +48,8 @@ type Provider interface {
 	// TakesAnyAudience reports whether one of the providers takes tokens that
 	// are meant for others.
 	mcpauth.Lenient
+	// NotifyStanding passes on what the providers announce.
+	mcpauth.StandingNotifier
 }
 
 // New returns the chain of providers, which belong to it from then on. All but
@@ -289,6 +291,21 @@ func (c *chain) TakesAnyAudience() bool {
 		a, ok := p.(mcpauth.Lenient)
 		return ok && a.TakesAnyAudience()
 	})
+}
+
+// NotifyStanding implements Provider.
+func (c *chain) NotifyStanding(changed func()) (stop func()) {
+	var stops []func()
+	for _, p := range c.providers {
+		if s, ok := p.(mcpauth.StandingNotifier); ok {
+			stops = append(stops, s.NotifyStanding(changed))
+		}
+	}
+	return func() {
+		for _, stop := range stops {
+			stop()
+		}
+	}
 }
 
 // Measure implements Provider.

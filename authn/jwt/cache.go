@@ -78,7 +78,7 @@ func (e *entry) outlasts(other *entry) bool {
 	return e.stands() && (e.end > other.end || !other.stands())
 }
 
-func (e *entry) stands() bool { return e.keys.current() && !e.revoked() }
+func (e *entry) stands() bool { return e.keys.Load().current() && !e.revoked() }
 
 // left returns how long e can still be good.
 func (e *entry) left(now clock.Instant) time.Duration {

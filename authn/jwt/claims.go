@@ -186,9 +186,9 @@ func validID(id []byte) bool {
 	return len(id) > 0
 }
 
-// decodeClaims returns all claims of a verified token.
-func decodeClaims(token mcpauth.Secret) map[string]json.RawMessage {
-	_, rest, _ := strings.Cut(token.Reveal(), ".")
+// Claims implements [mcpauth.Verification] with all claims of the verified token.
+func (*entry) Claims(id *mcpauth.Identity) map[string]json.RawMessage {
+	_, rest, _ := strings.Cut(id.Token().Reveal(), ".")
 	segment, _, _ := strings.Cut(rest, ".")
 	all := map[string]json.RawMessage{}
 	// Neither can fail: the token has been verified.

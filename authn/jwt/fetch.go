@@ -188,7 +188,7 @@ func (p *Provider) newSource(iss *issuer) {
 	c := keyset.Config{
 		Issuer:          iss.template(),
 		Accept:          func(document []byte, began time.Time) error { return p.accept(iss, document, began) },
-		Expire:          func() { p.setKeys(iss, noKeys, nil) },
+		Expire:          func() { p.setKeys(iss, &keys{issuer: iss, set: noKeys}) },
 		Timeout:         f.Timeout,
 		RefreshInterval: f.RefreshInterval,
 		Cooldown:        f.Cooldown,
@@ -228,7 +228,7 @@ func (p *Provider) accept(iss *issuer, document []byte, began time.Time) error {
 	why := texts(skipped)
 	if changed := len(added)+len(removed) > 0 || !maps.Equal(of, present.reserved); changed || !slices.Equal(why, *iss.fetched.skipped.Load()) {
 		if changed {
-			p.setKeys(iss, set, of)
+			p.setKeys(iss, &keys{issuer: iss, set: set, reserved: of})
 		}
 		iss.fetched.skipped.Store(&why)
 		p.config.Logger.LogAttrs(context.Background(), slog.LevelInfo, "keys fetched", slog.String("issuer", iss.Name), slog.Int("keys", set.Len()),
@@ -238,9 +238,18 @@ func (p *Provider) accept(iss *issuer, document []byte, began time.Time) error {
 	return nil
 }
 
-func (p *Provider) setKeys(iss *issuer, set *jwk.Set, of reserved) {
-	iss.keys.Store(&keys{issuer: iss, set: set, reserved: of})
+// setKeys puts next in the place of the issuer's keys, and reports whether they are
+// others. Tokens may no longer stand if keys are gone or have become a tenant's own.
+func (p *Provider) setKeys(iss *issuer, next *keys) bool {
+	present := iss.keys.Swap(next)
+	if present == next {
+		return false
+	}
 	p.generation.Add(1)
+	if len(present.set.Without(next.set)) > 0 || !maps.Equal(present.reserved, next.reserved) {
+		p.standing.Tell(struct{}{})
+	}
+	return true
 }
 
 func texts(errs []error) []string {

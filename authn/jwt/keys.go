@@ -160,8 +160,8 @@ type issuer struct {
 	scopes  atomic.Pointer[scopes] // those of the last good token
 	fetched *fetched               // nil when the keys are static
 
-	revocations mcpauth.Revocations                       // nil for none
-	describe    func(*mcpauth.Identity) mcpauth.Revocable // revocable, made once for all identities
+	provider    *Provider
+	revocations mcpauth.Revocations // nil for none
 }
 
 // keys is one state of an issuer's keys. A result is good as long as the

@@ -16,6 +16,7 @@ import (
 	"github.com/mcpauth-go/mcpauth/internal/clock"
 	"github.com/mcpauth-go/mcpauth/internal/jws"
 	"github.com/mcpauth-go/mcpauth/internal/recall"
+	"github.com/mcpauth-go/mcpauth/internal/watch"
 )
 
 // Provider verifies tokens. It is safe for concurrent use.
@@ -35,6 +36,7 @@ type Provider struct {
 
 	// generation counts the changes of any issuer's keys.
 	generation atomic.Uint64
+	standing   watch.List[struct{}] // told when keys have been removed
 	reloading  sync.Mutex
 
 	lifecycle sync.Mutex
@@ -51,6 +53,8 @@ var (
 	_ mcpauth.Lenient   = (*Provider)(nil)
 	_ mcpauth.Revoking  = (*Provider)(nil)
 	_ mcpauth.Measuring = (*Provider)(nil)
+
+	_ mcpauth.StandingNotifier = (*Provider)(nil)
 )
 
 // New returns a Provider for c. It reads all static keys; the error, a
@@ -66,8 +70,7 @@ func New(c Config) (*Provider, error) {
 	faults := c.faults()
 	p := &Provider{config: c, issuers: map[string]*issuer{}}
 	for i, settings := range c.Issuers {
-		iss := &issuer{Issuer: settings, tenants: tenantsOf(&settings), revocations: c.Revocations}
-		iss.describe = iss.revocable
+		iss := &issuer{Issuer: settings, tenants: tenantsOf(&settings), provider: p, revocations: c.Revocations}
 		field := fmt.Sprintf("Issuers[%d]", i)
 		if iss.fetches() {
 			faults = append(faults, iss.fetchFaults(field, c.Fetch)...)
@@ -193,8 +196,7 @@ func (p *Provider) reloadStatic() error {
 		return &mcpauth.ConfigError{Package: "jwt", Faults: faults}
 	}
 	for iss, k := range next {
-		if iss.keys.Swap(k) != k {
-			p.generation.Add(1)
+		if p.setKeys(iss, k) {
 			p.config.Logger.Info("keys reloaded", "issuer", iss.Name)
 		}
 	}

@@ -70,16 +70,16 @@ func (c *claims) revocable(signingInput []byte) mcpauth.Revocable {
 	return r
 }
 
-// revocable decodes the token of a verified identity again: what it returns is
-// needed too seldom to be kept with each.
-func (iss *issuer) revocable(id *mcpauth.Identity) mcpauth.Revocable {
+// Revocable implements [mcpauth.Verification]. It decodes the token again: what it
+// returns is needed too seldom to be kept with each.
+func (e *entry) Revocable(id *mcpauth.Identity) mcpauth.Revocable {
 	s := scratches.Get().(*scratch)
 	defer scratches.Put(s)
 	s.token = append(s.token[:0], id.Token().Reveal()...)
 	// None of it can fail: the token has been verified.
 	parsed, _ := jws.Split(s.token)
 	payload, _ := s.decodePayload(parsed)
-	c, _ := readClaims(payload, iss)
+	c, _ := readClaims(payload, e.issuer())
 	return c.revocable(parsed.SigningInput)
 }
 
@@ -87,7 +87,7 @@ func (iss *issuer) revocable(id *mcpauth.Identity) mcpauth.Revocable {
 // last asked, that is known. What is revoked is asked about each time, so that a
 // block which is lifted is over at once.
 func (e *entry) revoked() bool {
-	list := e.keys.issuer.revocations
+	list := e.issuer().revocations
 	if list == nil {
 		return false
 	}
@@ -105,7 +105,7 @@ func (e *entry) revoked() bool {
 // look asks about a token that has just been read, which spares revoked the
 // decoding.
 func (e *entry) look(c *claims, signingInput []byte) {
-	list := e.keys.issuer.revocations
+	list := e.issuer().revocations
 	if list == nil {
 		return
 	}

@@ -133,22 +133,23 @@ func admit(e *entry, err error, now clock.Instant) (*mcpauth.Identity, error) {
 
 // entry is a verified token: the identity that it proves, and all that
 // decides whether it still does. There is one for each live token, so its
-// size counts: 48 bytes, a size class of the allocator.
+// size counts: 48 bytes, a size class of the allocator. It is the identity's
+// mcpauth.Verification.
 type entry struct {
 	identity  *mcpauth.Identity
-	keys      *keys         // the state of the issuer's keys that verified it
-	notBefore int64         // the first second at which it is good
-	end       int64         // the first second at which it no longer is
-	until     time.Duration // how long it is answered from the cache, on the monotonic clock
-	size      uint32        // bytes of the token and of extraordinary strings
-	epoch     atomic.Uint32 // of the revocations, when it was last found not to be among them; 0: never
+	keys      atomic.Pointer[keys] // the state of the issuer's keys that verified it last
+	notBefore int64                // the first second at which it is good
+	end       int64                // the first second at which it no longer is
+	until     time.Duration        // how long it is answered from the cache, on the monotonic clock
+	size      uint32               // bytes of the token and of extraordinary strings
+	epoch     atomic.Uint32        // of the revocations, when it was last found not to be among them; 0: never
 }
 
 // check is the one judgement of whether a verified token is good now. It is
 // made of new results and of cached ones alike.
 func (e *entry) check(now clock.Instant) error {
 	switch {
-	case !e.keys.current():
+	case !e.keys.Load().current():
 		return errKeysChanged
 	case now.Unix() >= e.end:
 		return expired(e.end, now)
@@ -251,7 +252,8 @@ func (p *Provider) verify(token string, now clock.Instant) (*entry, error) {
 	if err != nil {
 		return nil, malformed(err)
 	}
-	e := &entry{keys: k}
+	e := &entry{}
+	e.keys.Store(k)
 	if err := iss.judge(&c, e, now); err != nil {
 		return nil, err
 	}
@@ -286,16 +288,14 @@ func (p *Provider) verify(token string, now clock.Instant) (*entry, error) {
 		issuerName = string(c.issuer)
 	}
 	e.identity, err = mcpauth.NewIdentity(mcpauth.IdentityFields{
-		Issuer:      issuerName,
-		UserID:      kept[:user],
-		Tenant:      string(c.tenant),
-		Subject:     kept[user:],
-		Scopes:      scopes.list,
-		Expiry:      time.Unix(e.end, 0),
-		Token:       mcpauth.NewSecret(strings.Clone(token)),
-		UserIDClaim: iss.UserIDClaim,
-		Claims:      decodeClaims,
-		Revocable:   iss.describe,
+		Issuer:       issuerName,
+		UserID:       kept[:user],
+		Tenant:       string(c.tenant),
+		Subject:      kept[user:],
+		Scopes:       scopes.list,
+		Expiry:       time.Unix(e.end, 0),
+		Token:        mcpauth.NewSecret(strings.Clone(token)),
+		Verification: e,
 	})
 	if err != nil {
 		return nil, malformed(err)

@@ -271,7 +271,7 @@ func (c *Config) judgeAudience(got *claims) error {
 		fmt.Errorf("audience %.200q is none of %q, and client %.200q none of %q", got.audience.First, c.Audience, client, c.AllowedClients))
 }
 
-// details are what of an answer is asked for seldom.
+// details are the parts of an answer that are seldom asked for.
 type details struct {
 	answer             []byte
 	userinfo           bool   // answer is userinfo
@@ -280,8 +280,8 @@ type details struct {
 	issuedAt           claim.Date
 }
 
-// claims decodes the answer, for Identity.Metadata.
-func (d *details) claims(mcpauth.Secret) map[string]json.RawMessage {
+// Claims implements [mcpauth.Verification]: it decodes the answer.
+func (d *details) Claims(*mcpauth.Identity) map[string]json.RawMessage {
 	all := map[string]json.RawMessage{}
 	_ = json.Unmarshal(d.answer, &all) // cannot fail: it has been read
 	if d.userinfo {

@@ -78,7 +78,7 @@ type answered struct {
 // ask has the token validated by the configured method. An error is an
 // *mcpauth.Error against the token, or else the server's failure.
 func (p *Provider) ask(ctx context.Context, at *endpoint, token string, now clock.Instant) (answered, error) {
-	got := answered{entry: &entry{}}
+	got := answered{entry: &entry{provider: p}}
 	if p.config.Method == Introspection {
 		r, err := p.client.NewRequest(ctx, at.url, url.Values{"token": {token}, "token_type_hint": {"access_token"}})
 		if err != nil {
@@ -232,18 +232,16 @@ func (p *Provider) admissible(got answered, token string) (*entry, error) {
 	if len(c.tenant) == 0 && p.config.TenantClaim != "" {
 		return nil, missing(p.config.TenantClaim)
 	}
-	d := &details{answer: got.answer, userinfo: p.config.Method == Userinfo, proof: got.proof, tokenID: string(c.tokenID), sessionID: string(c.sessionID), issuedAt: c.issuedAt}
+	e.details = details{answer: got.answer, userinfo: p.config.Method == Userinfo, proof: got.proof, tokenID: string(c.tokenID), sessionID: string(c.sessionID), issuedAt: c.issuedAt}
 	e.identity, err = mcpauth.NewIdentity(mcpauth.IdentityFields{
-		Issuer:      p.config.Issuer,
-		UserID:      string(c.userID),
-		Tenant:      string(c.tenant),
-		Subject:     string(c.subject),
-		Scopes:      scopes,
-		Expiry:      time.Unix(e.end, 0),
-		Token:       mcpauth.NewSecret(token),
-		UserIDClaim: p.config.UserIDClaim,
-		Claims:      d.claims,
-		Revocable:   d.revocable,
+		Issuer:       p.config.Issuer,
+		UserID:       string(c.userID),
+		Tenant:       string(c.tenant),
+		Subject:      string(c.subject),
+		Scopes:       scopes,
+		Expiry:       time.Unix(e.end, 0),
+		Token:        mcpauth.NewSecret(token),
+		Verification: e,
 	})
 	if err != nil {
 		return nil, err

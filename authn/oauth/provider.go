@@ -18,6 +18,7 @@ import (
 	"github.com/mcpauth-go/mcpauth/internal/gate"
 	"github.com/mcpauth-go/mcpauth/internal/metadata"
 	"github.com/mcpauth-go/mcpauth/internal/recall"
+	"github.com/mcpauth-go/mcpauth/internal/standing"
 )
 
 // Provider validates tokens. It is safe for concurrent use.
@@ -35,6 +36,8 @@ type Provider struct {
 	// another *endpoint: results of the one before do not count any more.
 	at        atomic.Pointer[endpoint]
 	discovery singleflight.Group
+
+	standing *standing.Checker
 
 	slots   chan struct{} // taken by each token that is being asked about
 	waiting atomic.Int64
@@ -58,6 +61,9 @@ var (
 	_ mcpauth.Lenient   = (*Provider)(nil)
 	_ mcpauth.Revoking  = (*Provider)(nil)
 	_ mcpauth.Measuring = (*Provider)(nil)
+
+	_ mcpauth.StandingNotifier = (*Provider)(nil)
+	_ mcpauth.Verification     = (*entry)(nil)
 )
 
 // New returns a Provider for c. The error, a *mcpauth.ConfigError, has
@@ -95,6 +101,7 @@ func New(c Config) (*Provider, error) {
 	p.now = clock.Start()
 	p.slots = make(chan struct{}, c.Requests.MaxConcurrent)
 	p.life, p.end = context.WithCancel(context.Background())
+	p.standing = standing.NewChecker(standing.Config{TTL: c.Cache.TTL, Now: func() time.Duration { return p.now().Mono }, Go: p.working.Go})
 	if !c.Cache.Off {
 		p.accepted = newAccepted(c.Cache.MaxBytes, c.Cache.TTL)
 		p.refused = recall.NewRefused[*endpoint]()
@@ -123,6 +130,7 @@ func (p *Provider) Start(ctx context.Context) error {
 	if p.config.discovers() {
 		p.working.Go(p.keepDiscovering)
 	}
+	p.working.Go(func() { p.standing.Run(p.life) })
 	return nil
 }
 
@@ -252,13 +260,24 @@ func (p *Provider) find(ctx context.Context, token string) (*entry, error) {
 		return nil, err
 	}
 	defer leave()
-	now = p.now() // there may have been a wait
+	return p.validateAndKeep(ctx, token)
+}
+
+// validateAndKeep asks about a token and keeps the result.
+func (p *Provider) validateAndKeep(ctx context.Context, token string) (*entry, error) {
+	now := p.now() // there may have been a wait
 	e, at, err := p.validate(ctx, token, now)
 	p.note(err)
+	if err == nil {
+		e.record.Confirm(now.Mono)
+	}
 	if p.accepted != nil {
 		if err == nil {
 			p.accepted.put(e, now)
 		} else if lasts := lasting(err); lasts > 0 {
+			if !errors.Is(err, mcpauth.ErrUnavailable) {
+				p.accepted.Invalidate(token)
+			}
 			p.refused.Put(token, err, at, p.now(), lasts)
 		}
 	}
@@ -274,9 +293,12 @@ func (p *Provider) admit(e *entry, now clock.Instant) (*mcpauth.Identity, error)
 }
 
 // entry is a validated token: the identity that it stands for, and all that
-// decides whether it still does.
+// decides whether it still does. It is the identity's mcpauth.Verification.
 type entry struct {
+	details
+	provider  *Provider
 	identity  *mcpauth.Identity
+	record    standing.Record
 	at        *endpoint     // that said so
 	notBefore int64         // the first second at which it is good
 	end       int64         // the first second at which it no longer is

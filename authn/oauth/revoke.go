@@ -39,8 +39,8 @@ func TokenID(token mcpauth.Secret) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// revocable returns what of the token a revocation may name.
-func (d *details) revocable(id *mcpauth.Identity) mcpauth.Revocable {
+// Revocable implements [mcpauth.Verification].
+func (d *details) Revocable(id *mcpauth.Identity) mcpauth.Revocable {
 	r := mcpauth.Revocable{TokenID: d.tokenID, SessionID: d.sessionID}
 	if r.TokenID == "" {
 		r.TokenID = TokenID(id.Token())

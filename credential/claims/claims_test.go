@@ -16,15 +16,13 @@ import (
 var _ credential.Source = claims.Source{}
 
 func identity(token string, decoded map[string]string) *mcpauth.Identity {
+	all := map[string]json.RawMessage{}
+	for name, value := range decoded {
+		all[name] = json.RawMessage(value)
+	}
 	id, err := mcpauth.NewIdentity(mcpauth.IdentityFields{
 		Issuer: "https://issuer.example.com", UserID: "alice", Token: mcpauth.NewSecret(token),
-		Claims: func(mcpauth.Secret) map[string]json.RawMessage {
-			all := map[string]json.RawMessage{}
-			for name, value := range decoded {
-				all[name] = json.RawMessage(value)
-			}
-			return all
-		},
+		Verification: mcpauth.FixedVerification{AllClaims: all},
 	})
 	if err != nil {
 		panic(err)

@@ -39,9 +39,9 @@ func Example() {
 	// A provider makes the identity, of a token that it has verified.
 	id, err := mcpauth.NewIdentity(mcpauth.IdentityFields{
 		Issuer: "https://issuer.example.com", UserID: "alice", Token: mcpauth.NewSecret("header.payload.signature"),
-		Claims: func(mcpauth.Secret) map[string]json.RawMessage {
-			return map[string]json.RawMessage{"aud": json.RawMessage(`["https://mcp.example.com/mcp","https://platform.example.com"]`)}
-		},
+		Verification: mcpauth.FixedVerification{AllClaims: map[string]json.RawMessage{
+			"aud": json.RawMessage(`["https://mcp.example.com/mcp","https://platform.example.com"]`),
+		}},
 	})
 	if err != nil {
 		fmt.Println(err)

@@ -42,15 +42,14 @@ func identity(t testing.TB, user, more string) *mcpauth.Identity {
 
 func identityOf(t testing.TB, user, claims string) *mcpauth.Identity {
 	t.Helper()
+	token := key.Token(key.Header(), claims)
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(payload(token)), &all); err != nil {
+		t.Error(err)
+	}
 	id, err := mcpauth.NewIdentity(mcpauth.IdentityFields{
-		Issuer: issuer, UserID: user, Subject: user, Token: mcpauth.NewSecret(key.Token(key.Header(), claims)), UserIDClaim: "sub",
-		Claims: func(token mcpauth.Secret) map[string]json.RawMessage {
-			var all map[string]json.RawMessage
-			if err := json.Unmarshal([]byte(payload(token.Reveal())), &all); err != nil {
-				t.Error(err)
-			}
-			return all
-		},
+		Issuer: issuer, UserID: user, Subject: user, Token: mcpauth.NewSecret(token),
+		Verification: mcpauth.FixedVerification{IDClaim: "sub", AllClaims: all},
 	})
 	if err != nil {
 		t.Fatal(err)

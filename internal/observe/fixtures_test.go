@@ -11,10 +11,8 @@ func identity(t testing.TB, user string) *mcpauth.Identity {
 	t.Helper()
 	id, err := mcpauth.NewIdentity(mcpauth.IdentityFields{
 		Issuer: "https://issuer.example", UserID: user, Subject: "subject-" + user, Scopes: []string{"scope-canary"},
-		Token: mcpauth.NewSecret(token),
-		Claims: func(mcpauth.Secret) map[string]json.RawMessage {
-			return map[string]json.RawMessage{"email": json.RawMessage(`"` + email + `"`)}
-		},
+		Token:        mcpauth.NewSecret(token),
+		Verification: mcpauth.FixedVerification{AllClaims: map[string]json.RawMessage{"email": json.RawMessage(`"` + email + `"`)}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -26,6 +26,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
@@ -62,8 +63,10 @@ type Config struct {
 	CallTimeout time.Duration
 	// MaxBodyBytes bounds a request body.
 	MaxBodyBytes int64
-	// Revocations are of credentials; those of the provider. Optional.
-	Revocations mcpauth.Revocations
+	// Standing returns nil as long as the credential of an identity stands, and else
+	// why not, other than that it has expired. It answers from memory; EndFallen is to
+	// be called when its answers may have changed. Nil: credentials only expire.
+	Standing func(*mcpauth.Identity) error
 	// Shows reports whether lists show an item to the user in ctx. Nil shows
 	// all.
 	Shows func(ctx context.Context, kind, name string) bool
@@ -101,7 +104,8 @@ type Upstream struct {
 	owners   owners
 	pool     *pool
 	replay   *replay
-	uses     uses // where there are revocations
+	uses     uses // where there is a Config.Standing
+	epoch    atomic.Uint32
 
 	// stopping is done when Shutdown begins. tasks are the instances, the
 	// goroutines of ours, and those in which a factory runs.
@@ -113,6 +117,7 @@ type Upstream struct {
 // New returns an Upstream. Shutdown releases it.
 func New(c Config) *Upstream {
 	u := &Upstream{config: c, replay: newReplay(c.Limits.ReplayBytes)}
+	u.advance()
 	u.pool = newPool(c.Limits, u.discard)
 	// This runs behind the gateway, which has verified the user and has
 	// replaced the credential. What is left to say to the SDK is who it is.

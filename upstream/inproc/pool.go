@@ -587,7 +587,7 @@ func (p *pool) statsOf(principal string) UserStats {
 // entitlement is how long somebody has shown to be entitled to a stream. The
 // mutex of the pool does not guard it.
 type entitlement struct {
-	latest atomic.Pointer[entitled] // the longest-lived credential presented; nil before, or when it has been revoked
+	latest atomic.Pointer[entitled] // the longest-lived credential presented; nil before, or when it no longer stands
 }
 
 // entitled is one credential, and when it ends.

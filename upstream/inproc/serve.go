@@ -185,7 +185,7 @@ func (u *Upstream) call(ctx context.Context, next mcp.MethodHandler, method stri
 		// session.
 		deadline, _ := ctx.Deadline()
 		patience := time.Until(deadline)
-		if revoked(ctx) || servingFrom(ctx).inSession() == nil { // nobody is to have it
+		if Ended(ctx) != nil || servingFrom(ctx).inSession() == nil { // nobody is to have it
 			patience = min(patience, cancelPatience)
 		}
 		late := time.NewTimer(patience)
@@ -264,8 +264,8 @@ func growStack() {
 // unlessLate returns what a handler has returned, unless it has failed for want
 // of time, or nobody is to have it any more.
 func (u *Upstream) unlessLate(ctx context.Context, result mcp.Result, err error) (mcp.Result, error) {
-	if revoked(ctx) {
-		return nil, errCallRevoked
+	if Ended(ctx) != nil {
+		return nil, errCredentialEnded
 	}
 	tool, ok := result.(*mcp.CallToolResult)
 	if ctx.Err() == context.DeadlineExceeded && (err != nil || ok && tool.IsError) {

@@ -88,7 +88,7 @@ func (u *Upstream) connect(ctx context.Context, s *session, transport mcp.Transp
 		return fmt.Errorf("inproc: %w", err)
 	}
 	if err = u.pool.bind(s, bound, key); err == nil {
-		u.unlessRevoked(s)
+		u.unlessEnded(s)
 	}
 	// One goroutine sees to the end of both, so that the instance outlives the
 	// calls of its session.

@@ -40,7 +40,7 @@ const maxSSECalls = 100
 
 // OpenSSE answers the GET that opens a stream. Its context has what Serve asks
 // for. When that ends with a cause other than context.Canceled, which stands
-// for the client, or a revocation, calls in progress are answered before the
+// for the client, or the end of the credential, calls in progress are answered before the
 // stream ends.
 // endpoint is the path that messages are to be sent to.
 func (u *Upstream) OpenSSE(w http.ResponseWriter, r *http.Request, endpoint string) {
@@ -79,7 +79,7 @@ func (u *Upstream) streamSSE(w http.ResponseWriter, r *http.Request, s *session,
 		return
 	case <-r.Context().Done():
 	}
-	if !errors.Is(context.Cause(r.Context()), context.Canceled) && !revoked(r.Context()) {
+	if !errors.Is(context.Cause(r.Context()), context.Canceled) && Ended(r.Context()) == nil {
 		s.sse.finish(u.config.CallTimeout)
 	}
 }

@@ -27,7 +27,7 @@ import (
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/authn/apikey"
-	"github.com/mcpauth-go/mcpauth/authn/apikey/internal/watch"
+	"github.com/mcpauth-go/mcpauth/internal/watch"
 )
 
 // Store is an apikey.Store in a database. It is safe for concurrent use.

@@ -2,7 +2,6 @@ package inproc_test
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -13,32 +12,27 @@ import (
 	"github.com/mcpauth-go/mcpauth/upstream/inproc"
 )
 
-// revoked are users.
-type revoked struct {
+// fallen are users whose credentials no longer stand.
+type fallen struct {
 	mu    sync.Mutex
-	epoch uint32
 	users []string
 	asked int
 }
 
-func (r *revoked) Epoch() uint32 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.epoch + 1
+func (f *fallen) standing(id *mcpauth.Identity) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked++
+	if slices.Contains(f.users, id.UserID()) {
+		return &mcpauth.Error{Code: mcpauth.ErrUnknownKey}
+	}
+	return nil
 }
 
-func (r *revoked) Revoked(c mcpauth.Revocable) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.asked++
-	return slices.Contains(r.users, c.UserID)
-}
-
-func (r *revoked) add(user string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.users = append(r.users, user)
-	r.epoch++
+func (f *fallen) add(user string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.users = append(f.users, user)
 }
 
 func user(t *testing.T, name string) *mcpauth.Identity {
@@ -50,15 +44,18 @@ func user(t *testing.T, name string) *mcpauth.Identity {
 	return id
 }
 
-func TestRequestsOfTheRevokedEnd(t *testing.T) {
-	list := &revoked{}
+func TestRequestsEndWithTheirCredential(t *testing.T) {
+	list := &fallen{}
 	limits := inproc.Limits{Idle: time.Hour, Lifetime: time.Hour}
-	u := inproc.New(inproc.Config{Revocations: list, Limits: limits, Logger: slog.New(slog.DiscardHandler)})
+	u := inproc.New(inproc.Config{Standing: list.standing, Limits: limits, Logger: slog.New(slog.DiscardHandler)})
 	defer u.Shutdown(t.Context())
-	over := func(ctx context.Context) bool { return errors.Is(context.Cause(ctx), mcpauth.ErrRevoked) }
+	over := func(ctx context.Context) bool {
+		ended := inproc.Ended(ctx)
+		return ended != nil && ended.Code == mcpauth.ErrUnknownKey
+	}
 
 	alice, bob := user(t, "alice"), user(t, "bob")
-	epoch := list.Epoch()
+	epoch := u.Epoch()
 	before, release := u.Admit(t.Context(), alice, epoch)
 	defer release()
 	other, releaseOther := u.Admit(t.Context(), bob, epoch)
@@ -68,17 +65,17 @@ func TestRequestsOfTheRevokedEnd(t *testing.T) {
 		t.Errorf("asked %d times about what is known, %v", list.asked, before.Err())
 	}
 	list.add("alice")
-	// Between the revocation and the search for what it ends.
-	between, releaseBetween := u.Admit(t.Context(), alice, epoch)
-	defer releaseBetween()
-	if !over(between) || over(before) {
-		t.Errorf("between: %v, before: %v", context.Cause(between), context.Cause(before))
-	}
-	if requests, sessions := u.EndRevoked(); requests != 2 || sessions != 0 {
+	if requests, sessions := u.EndFallen(); requests != 1 || sessions != 0 {
 		t.Errorf("%d requests and %d sessions end", requests, sessions)
 	}
 	if !over(before) || over(done) || other.Err() != nil {
 		t.Errorf("before: %v, done: %v, of another: %v", context.Cause(before), context.Cause(done), other.Err())
+	}
+	// Verified before the credential ended, admitted after everything was ended.
+	late, releaseLate := u.Admit(t.Context(), alice, epoch)
+	defer releaseLate()
+	if !over(late) {
+		t.Errorf("admitted late: %v", context.Cause(late))
 	}
 	releaseOther()
 	if other.Err() == nil || over(other) {
@@ -90,6 +87,6 @@ func TestRequestsOfTheRevokedEnd(t *testing.T) {
 	ctx, release := without.Admit(t.Context(), alice, 0)
 	release()
 	if ctx != t.Context() {
-		t.Error("without revocations, the context is another")
+		t.Error("without Standing, the context is another")
 	}
 }

@@ -2,7 +2,6 @@ package inproc
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -16,7 +15,7 @@ import (
 // use is something that goes on by virtue of a credential.
 type use struct {
 	id      *mcpauth.Identity
-	epoch   uint32 // of the revocations, when id was known not to be among them; 0: not known
+	epoch   uint32 // in which the credential was last known to stand; 0: not known
 	request bool   // or else a part of one, which may outlast it
 	end     context.CancelCauseFunc
 }
@@ -50,18 +49,33 @@ func (u *uses) now() []*use {
 
 type useKey struct{}
 
-var errRevoked error = &mcpauth.Error{Code: mcpauth.ErrRevoked, Message: "The credential has been revoked. Please sign in again."}
+// endedError is the cause with which a context ends that rested on a credential.
+type endedError struct{ refusal *mcpauth.Error }
 
-// revoked reports whether ctx has ended by a revocation.
-func revoked(ctx context.Context) bool {
-	return ctx.Err() != nil && errors.Is(context.Cause(ctx), mcpauth.ErrRevoked)
+func (e *endedError) Error() string { return e.refusal.Error() }
+
+// Ended returns why the credential that ctx rested on no longer stands, if that is why
+// ctx is done, and else nil.
+func Ended(ctx context.Context) *mcpauth.Error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	if e, ok := context.Cause(ctx).(*endedError); ok {
+		return e.refusal
+	}
+	return nil
 }
 
-// Admit returns ctx for a request of id, whose credential was not revoked at
-// epoch. It ends when the credential is, or at once if that has happened
-// meanwhile; the cause is an mcpauth.ErrRevoked then. release must follow.
+// Epoch changes whenever credentials may have ended, before what rests on them does. It
+// is never 0. A credential is known to stand in an epoch if it was verified after Epoch
+// had returned it.
+func (u *Upstream) Epoch() uint32 { return u.epoch.Load() }
+
+// Admit returns ctx for a request of id, whose credential was known to stand in epoch.
+// It ends when the credential does, or at once if that has happened meanwhile: see
+// Ended. The caller must call release.
 func (u *Upstream) Admit(ctx context.Context, id *mcpauth.Identity, epoch uint32) (admitted context.Context, release func()) {
-	if u.config.Revocations == nil {
+	if u.config.Standing == nil {
 		return ctx, func() {}
 	}
 	ctx, end := context.WithCancelCause(ctx)
@@ -73,21 +87,27 @@ func (u *Upstream) Admit(ctx context.Context, id *mcpauth.Identity, epoch uint32
 	}
 }
 
-// begin notes one, and ends it if it is revoked already.
+// begin notes one, and ends it if its credential has ended already.
 func (u *Upstream) begin(one *use) {
 	u.uses.add(one)
-	if u.config.Revocations.Epoch() != one.epoch && u.isRevoked(one.id) {
-		one.end(errRevoked)
+	if u.Epoch() == one.epoch {
+		return
+	}
+	if refusal := u.standing(one.id); refusal != nil {
+		one.end(&endedError{refusal})
 	}
 }
 
-func (u *Upstream) isRevoked(id *mcpauth.Identity) bool {
-	return u.config.Revocations.Revoked(id.Revocable())
+// standing returns why the credential of id no longer stands, or nil.
+func (u *Upstream) standing(id *mcpauth.Identity) *mcpauth.Error {
+	if err := u.config.Standing(id); err != nil {
+		return mcpauth.AsError(err)
+	}
+	return nil
 }
 
-// apart returns ctx for a call that the request which asked for it does not
-// end, but the revocation of the request's credential does. release must
-// follow.
+// apart returns ctx for a call that does not end with the request that asked for it, but
+// with the request's credential. The caller must call release.
 func (u *Upstream) apart(ctx context.Context) (call context.Context, release func()) {
 	by, _ := ctx.Value(useKey{}).(*use)
 	if _, apart := ctx.(overlaid); by == nil || !apart {
@@ -102,13 +122,13 @@ func (u *Upstream) apart(ctx context.Context) (call context.Context, release fun
 	}
 }
 
-// errCallRevoked is what a call gets instead of a result.
-var errCallRevoked = &jsonrpc.Error{Code: envelope.CodeInvalidRequest, Message: "The credential of this call has been revoked."}
+// errCredentialEnded is what a call gets instead of a result.
+var errCredentialEnded = &jsonrpc.Error{Code: envelope.CodeInvalidRequest, Message: "The credential of this call is no longer valid."}
 
-// lend notes that a stream now lasts by virtue of id, and ends it when that is
-// revoked. release must follow.
+// lend notes that a stream now lasts by virtue of id, and ends it with the credential of
+// id. The caller must call release.
 func (u *Upstream) lend(id *mcpauth.Identity, end context.CancelCauseFunc) (release func()) {
-	if u.config.Revocations == nil {
+	if u.config.Standing == nil {
 		return func() {}
 	}
 	one := &use{id: id, end: end}
@@ -116,59 +136,67 @@ func (u *Upstream) lend(id *mcpauth.Identity, end context.CancelCauseFunc) (rele
 	return func() { u.uses.remove(one) }
 }
 
-// presented notes that a request for s has come with id, which decides from then
-// on whether a revocation ends the session.
+// presented notes that a request for s has come with id, whose credential decides from
+// then on how long the session may go on.
 func (u *Upstream) presented(s *session, id *mcpauth.Identity) {
-	if u.config.Revocations == nil || s.presented.Load() == id {
+	if u.config.Standing == nil || s.presented.Load() == id {
 		return
 	}
 	s.presented.Store(id)
-	u.unlessRevoked(s)
+	u.unlessEnded(s)
 }
 
-// unlessRevoked ends s, which a revocation can find from now on, if one has come
+// unlessEnded ends s, which EndFallen can find from now on, if its credential has ended
 // before.
-func (u *Upstream) unlessRevoked(s *session) {
-	if u.config.Revocations != nil && u.isRevoked(s.presented.Load()) {
+func (u *Upstream) unlessEnded(s *session) {
+	if u.config.Standing != nil && u.standing(s.presented.Load()) != nil {
 		u.pool.cutOff(s)
 	}
 }
 
-// EndRevoked ends what goes on by virtue of a credential that is revoked:
-// requests with their streams and calls; sessions on which it was presented
-// last, with whatever runs on them; and servers of a user who was last served by
-// it. It waits for none of them, and returns how many requests and sessions there
-// were.
-func (u *Upstream) EndRevoked() (requests, sessions int) {
-	known := map[*mcpauth.Identity]bool{}
-	is := func(id *mcpauth.Identity) bool {
+// EndFallen ends everything that rests on a credential that no longer stands: requests
+// with their streams and calls; sessions on which it was presented last, with everything
+// that runs on them; and servers of a user who was last served by it. It waits for none
+// of them, and returns how many requests and sessions there were.
+func (u *Upstream) EndFallen() (requests, sessions int) {
+	u.advance()
+	known := map[*mcpauth.Identity]*mcpauth.Error{}
+	refusal := func(id *mcpauth.Identity) *mcpauth.Error {
 		if id == nil {
-			return false
+			return nil
 		}
 		answer, ok := known[id]
 		if !ok {
-			answer = u.isRevoked(id)
+			answer = u.standing(id)
 			known[id] = answer
 		}
 		return answer
 	}
+	fallen := func(id *mcpauth.Identity) bool { return refusal(id) != nil }
 	// Counted before anything ends: with its stream, a session may end too.
-	sessions = u.pool.count(is)
+	sessions = u.pool.count(fallen)
 	for _, one := range u.uses.now() {
-		if is(one.id) {
-			one.end(errRevoked)
+		if e := refusal(one.id); e != nil {
+			one.end(&endedError{e})
 			if one.request {
 				requests++
 			}
 		}
 	}
-	u.pool.endRevoked(is)
+	u.pool.endFallen(fallen)
 	return requests, sessions
+}
+
+// advance begins another epoch.
+func (u *Upstream) advance() {
+	if u.epoch.Add(1) == 0 {
+		u.epoch.Add(1)
+	}
 }
 
 // count returns how many sessions there are on which such a credential was
 // presented last. It does not ask under the mutex, which every request needs;
-// nor does endRevoked.
+// nor does endFallen.
 func (p *pool) count(is func(*mcpauth.Identity) bool) (n int) {
 	var open []*session
 	p.mu.Lock()
@@ -186,8 +214,8 @@ func (p *pool) count(is func(*mcpauth.Identity) bool) (n int) {
 	return n
 }
 
-// endRevoked ends sessions and retires shared instances.
-func (p *pool) endRevoked(is func(*mcpauth.Identity) bool) {
+// endFallen ends sessions and retires shared instances.
+func (p *pool) endFallen(is func(*mcpauth.Identity) bool) {
 	p.mu.Lock()
 	sessions, users := slices.Collect(maps.Values(p.sessions)), slices.Collect(maps.Values(p.users))
 	var shared []*instance
@@ -222,8 +250,8 @@ func (p *pool) cutOff(s *session) {
 	p.end(s)
 }
 
-// withdraw forgets the credential that entitles to streams for longest, if it
-// is revoked.
+// withdraw forgets the credential that entitles to streams for longest, if it no longer
+// stands.
 func (e *entitlement) withdraw(is func(*mcpauth.Identity) bool) {
 	if latest := e.latest.Load(); latest != nil && is(latest.id) {
 		e.latest.CompareAndSwap(latest, nil)

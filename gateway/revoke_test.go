@@ -105,7 +105,13 @@ const (
 
 func (f *holding) busy(t *testing.T, s *gatewaytest.Server, user string, claims map[string]any) *busy {
 	t.Helper()
-	b := &busy{user: user, token: s.Token(t, user, claims), ended: make(chan string, 10), answers: make(chan gatewaytest.Answer, 10)}
+	return f.busyWith(t, s, user, s.Token(t, user, claims))
+}
+
+// busyWith is busy with a credential of any kind.
+func (f *holding) busyWith(t *testing.T, s *gatewaytest.Server, user, token string) *busy {
+	t.Helper()
+	b := &busy{user: user, token: token, ended: make(chan string, 10), answers: make(chan gatewaytest.Answer, 10)}
 	b.session = s.Open(t, b.token, gatewaytest.Legacy)
 	sse := openedSSE(t, s, b.token)
 	var reading sync.WaitGroup
@@ -194,6 +200,47 @@ func isRevoked(t *testing.T, s *gatewaytest.Server, r gatewaytest.Request) {
 	}
 }
 
+// endsAloneOf waits for everything of alice's to end, and fails the test if anything of
+// bob's does, whose calls are then let go.
+func (f *holding) endsAloneOf(t *testing.T, s *gatewaytest.Server, alice, bob *busy) {
+	t.Helper()
+	for range alice.streams {
+		if got := gatewaytest.Receive(t, "alice's streams to end", alice.ended); !strings.HasSuffix(got, ": <nil>") && !strings.HasSuffix(got, ": EOF") {
+			t.Error(got)
+		}
+	}
+	for range busyCalls {
+		if got := gatewaytest.Receive(t, "alice's calls to be cancelled", f.cancelled); got != "alice" {
+			t.Errorf("a call of %s is cancelled", got)
+		}
+	}
+	for range busyAnswered {
+		if a := gatewaytest.Receive(t, "alice's calls to be answered", alice.answers); a.Status == http.StatusOK && strings.Contains(a.Body, "result") {
+			t.Errorf("a call is answered %s", a.Body)
+		}
+	}
+	gatewaytest.Eventually(t, "nothing of alice's is alive", func() bool {
+		now := s.Stats()
+		return now.Sessions == 2 && now.Streams == 3 && now.Alive.PerSession == 2 && now.Alive.PerUser == 1
+	})
+	bob.quiet(t)
+	if len(f.cancelled) > 0 {
+		t.Errorf("a call of %s is cancelled", <-f.cancelled)
+	}
+	close(f.proceed)
+	for range busyAnswered {
+		if a := gatewaytest.Receive(t, "bob's answers", bob.answers); a.Text() != "held for bob" {
+			t.Errorf("bob's call is answered %d %s", a.Status, a.Body)
+		}
+	}
+	if a := s.Do(t, whoami(bob.token, bob.session)); a.Status != http.StatusOK {
+		t.Errorf("bob: %d %s", a.Status, a.Body)
+	}
+	if len(bob.ended) > 0 {
+		t.Errorf("bob: %s", <-bob.ended)
+	}
+}
+
 func TestRevocationEndsEverythingOfItsUserAndNothingElse(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -225,41 +272,7 @@ func TestRevocationEndsEverythingOfItsUserAndNothingElse(t *testing.T) {
 				isRevoked(t, s, whoami(alice.token, alice.session))
 			}
 			isRevoked(t, s, gatewaytest.Request{Method: http.MethodGet, Path: "/mcp/sse", Token: alice.token})
-			for range alice.streams {
-				if got := gatewaytest.Receive(t, "alice's streams to end", alice.ended); !strings.HasSuffix(got, ": <nil>") && !strings.HasSuffix(got, ": EOF") {
-					t.Error(got)
-				}
-			}
-			for range busyCalls {
-				if got := gatewaytest.Receive(t, "alice's calls to be cancelled", f.cancelled); got != "alice" {
-					t.Errorf("a call of %s is cancelled", got)
-				}
-			}
-			for range busyAnswered {
-				if a := gatewaytest.Receive(t, "alice's calls to be answered", alice.answers); a.Status == http.StatusOK && strings.Contains(a.Body, "result") {
-					t.Errorf("a call is answered %s", a.Body)
-				}
-			}
-			gatewaytest.Eventually(t, "nothing of alice's is alive", func() bool {
-				now := s.Stats()
-				return now.Sessions == 2 && now.Streams == 3 && now.Alive.PerSession == 2 && now.Alive.PerUser == 1
-			})
-			bob.quiet(t)
-			if len(f.cancelled) > 0 {
-				t.Errorf("a call of %s is cancelled", <-f.cancelled)
-			}
-			close(f.proceed)
-			for range busyAnswered {
-				if a := gatewaytest.Receive(t, "bob's answers", bob.answers); a.Text() != "held for bob" {
-					t.Errorf("bob's call is answered %d %s", a.Status, a.Body)
-				}
-			}
-			if a := s.Do(t, whoami(bob.token, bob.session)); a.Status != http.StatusOK {
-				t.Errorf("bob: %d %s", a.Status, a.Body)
-			}
-			if len(bob.ended) > 0 {
-				t.Errorf("bob: %s", <-bob.ended)
-			}
+			f.endsAloneOf(t, s, alice, bob)
 			if text := log.String(); !strings.Contains(text, `"msg":"ended by a revocation","requests":5,"sessions":2`) || !strings.Contains(text, `"code":"revoked"`) {
 				t.Errorf("the log has no word of it: %s", text)
 			}

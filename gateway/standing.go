@@ -174,6 +174,9 @@ func (w *cutOff) FlushError() error {
 
 func (w *cutOff) Flush() { _ = w.FlushError() }
 
+// Fails is told why a request is answered with an error.
+func (w *cutOff) Fails(reason string) { noteFailure(w.ctx, reason) }
+
 // Unwrap lets http.ResponseController reach the connection.
 func (w *cutOff) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 

@@ -399,13 +399,16 @@ func TestKeysThatAreTooOldServeNoMore(t *testing.T) {
 		i.set(func(i *idp) { i.down = true })
 		token := of(first, "1", "exp", in(3*time.Hour))
 		time.Sleep(time.Hour - time.Second)
-		passes(t, p, token)
-		if err := p.Ready(); err != nil {
+		id := passes(t, p, token)
+		if err := errors.Join(p.Ready(), id.Standing()); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		refused(t, p, token, mcpauth.ErrUnavailable) // although its result was cached
+		if err := id.Standing(); !errors.Is(err, mcpauth.ErrUnavailable) {
+			t.Errorf("what rests on it: %v", err)
+		}
 		if _, ok := p.Token(issuerName, "user-1"); ok || p.Ready() == nil {
 			t.Error("the provider is ready, or hands out tokens")
 		}

@@ -185,8 +185,9 @@ type Config struct {
 	// PerUser, the default, or PerRequest.
 	ModernInstances Mode
 	// MaxInstances bounds the servers that users share between their sessions
-	// or requests. One more pushes out the server that was used least recently.
-	// Default 10 000.
+	// or requests. One more closes the server that was used least recently, of
+	// those without a session and a request. If there is none, it is refused
+	// with 503. Default 10 000.
 	MaxInstances int
 	// MaxLifetime is when a server is replaced: the next request gets a new one.
 	// A session keeps its own, but ends then unless it is in use. Default 24 h.
@@ -195,7 +196,10 @@ type Config struct {
 	// and no open stream for that long. Default 30 minutes.
 	IdleTimeout time.Duration
 	// MaxSessions bounds the sessions in all, MaxSessionsPerUser those of one
-	// user. One more is refused with 503. Defaults 10 000 and 100.
+	// user. One more of a user ends the session of that user that has been idle
+	// for longest: without a request, a call and an open stream. If all are in
+	// use, and beyond MaxSessions, it is refused with 503. Defaults 10 000 and
+	// 100.
 	MaxSessions        int
 	MaxSessionsPerUser int
 	// MaxStreamsPerUser bounds the streams that one user has open: GET and

@@ -425,7 +425,7 @@ func (g *Gateway) live() observe.Live {
 	s := g.Stats()
 	of := func(alive, made int) observe.Instances { return observe.Instances{Alive: alive, Created: uint64(made)} }
 	return observe.Live{
-		InProgress: s.Calls, Sessions: s.Sessions, Streams: s.Streams, InstanceFailures: uint64(s.Failed),
+		InProgress: s.Calls, Sessions: s.Sessions, Streams: s.Streams, InstanceFailures: uint64(s.Failed), SessionsEvicted: uint64(s.SessionsEvicted),
 		PerSession: of(s.Alive.PerSession, s.Made.PerSession),
 		PerUser:    of(s.Alive.PerUser, s.Made.PerUser),
 		PerRequest: of(s.Alive.PerRequest, s.Made.PerRequest),

@@ -111,6 +111,8 @@ func TestEveryDecisionIsWrittenDown(t *testing.T) {
 	alice, bob, broken := w.Token(t, "alice", scope("mcp")), w.Token(t, "bob", scope("mcp")), w.Token(t, "broken", scope("mcp"))
 	foreign := w.Open(t, bob, gatewaytest.Legacy)
 	const legacy = "2025-03-26"
+	carol := w.Token(t, "carol", scope("mcp"))
+	stream(t, w.Server, gatewaytest.Request{Method: "GET", Token: carol, Session: w.Open(t, carol, legacy), Version: legacy}, ": ok") // in use
 	session := w.Open(t, alice, legacy)
 	if got := w.Do(t, gatewaytest.ModernCall(alice, 7, "rare", "{}")); got.Status != http.StatusOK {
 		t.Fatalf("the first call of rare: %d %s", got.Status, got.Body)
@@ -119,7 +121,7 @@ func TestEveryDecisionIsWrittenDown(t *testing.T) {
 		return gatewaytest.Request{Token: alice, Session: session, Version: legacy, Body: body}
 	}
 	stranger := w.Token(t, "alice", map[string]any{"aud": "https://other.example/mcp"})
-	tokens := []string{alice, bob, broken, stranger}
+	tokens := []string{alice, bob, carol, broken, stranger}
 	call := gatewaytest.CallTool(7, "whoami", "{}")
 	const ok, failed, refused = "ok", "failed", "refused"
 	for _, test := range []struct {
@@ -153,7 +155,7 @@ func TestEveryDecisionIsWrittenDown(t *testing.T) {
 		{"a scope too few", gatewaytest.ModernCall(alice, 7, "save", "{}"), 403, refused, "insufficient_scope", "alice", "tools/call", "save", `lacks "notes:write", which tool "save" by Rules[0] needs`},
 		{"what is denied to all", gatewaytest.ModernCall(alice, 7, "drop", "{}"), 200, refused, "forbidden", "alice", "tools/call", "drop", "which Rules[1] denies to everybody"},
 		{"too often", gatewaytest.ModernCall(alice, 7, "rare", "{}"), 429, refused, "rate_limited", "alice", "tools/call", "rare", "Too many requests"},
-		{"too many sessions", gatewaytest.Request{Token: alice, Body: gatewaytest.Initialize(legacy)}, 503, refused, "unavailable", "alice", "initialize", "", "Too many sessions of this user. Please close some, or try again later."},
+		{"too many sessions", gatewaytest.Request{Token: carol, Body: gatewaytest.Initialize(legacy)}, 503, refused, "unavailable", "carol", "initialize", "", "Too many sessions of this user. Please close some, or try again later."},
 		{"an unknown session", in("nothing", call), 404, refused, "unknown_session", "alice", "tools/call", "whoami", "no such session"},
 		{"another user's session", in(foreign, call), 404, refused, "unknown_session", "alice", "tools/call", "whoami", "another user's"},
 		{"another user's session, to end it", gatewaytest.Request{Method: "DELETE", Token: alice, Session: foreign, Version: legacy}, 404, refused, "unknown_session", "alice", "", "", "another user's"},

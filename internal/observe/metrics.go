@@ -24,6 +24,9 @@ type Live struct {
 	PerSession, PerUser, PerRequest Instances
 	// InstanceFailures counts servers that could not be made.
 	InstanceFailures uint64
+	// SessionsEvicted counts sessions that ended because their user had as many
+	// as one may have and opened another one.
+	SessionsEvicted uint64
 }
 
 // Instances counts servers of one kind.
@@ -169,10 +172,11 @@ var (
 	instancesDesc  = prometheus.NewDesc("mcpauth_instances", "Servers alive, by what each is for.", []string{"mode"}, nil)
 	createdDesc    = prometheus.NewDesc("mcpauth_instances_created_total", "Servers made, by what each is for.", []string{"mode"}, nil)
 	failuresDesc   = prometheus.NewDesc("mcpauth_instance_failures_total", "Servers that could not be made.", nil, nil)
+	evictedDesc    = prometheus.NewDesc("mcpauth_sessions_evicted_total", "Sessions ended because their user opened more than one may have.", nil, nil)
 )
 
 func (live) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{inProgressDesc, sessionsDesc, streamsDesc, instancesDesc, createdDesc, failuresDesc} {
+	for _, d := range []*prometheus.Desc{inProgressDesc, sessionsDesc, streamsDesc, instancesDesc, createdDesc, failuresDesc, evictedDesc} {
 		ch <- d
 	}
 }
@@ -196,6 +200,7 @@ func (f live) Collect(ch chan<- prometheus.Metric) {
 		counter(createdDesc, of.Created, of.mode)
 	}
 	counter(failuresDesc, l.InstanceFailures)
+	counter(evictedDesc, l.SessionsEvicted)
 }
 
 // measured collects what parts measure of themselves. It describes nothing

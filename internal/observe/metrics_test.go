@@ -110,11 +110,11 @@ func TestEveryCodeHasItsLabel(t *testing.T) {
 }
 
 func TestMetricsOfWhatIsAlive(t *testing.T) {
-	live := observe.Live{InProgress: 1, Sessions: 2, Streams: 3, InstanceFailures: 4,
+	live := observe.Live{InProgress: 1, Sessions: 2, Streams: 3, InstanceFailures: 4, SessionsEvicted: 11,
 		PerSession: observe.Instances{Alive: 5, Created: 6}, PerUser: observe.Instances{Alive: 7, Created: 8}, PerRequest: observe.Instances{Alive: 9, Created: 10}}
 	got := done(t, observe.Config{Live: func() observe.Live { return live }}).metrics
 	for _, line := range []string{
-		`mcpauth_requests_in_progress 1`, `mcpauth_sessions 2`, `mcpauth_streams 3`, `mcpauth_instance_failures_total 4`,
+		`mcpauth_requests_in_progress 1`, `mcpauth_sessions 2`, `mcpauth_streams 3`, `mcpauth_instance_failures_total 4`, `mcpauth_sessions_evicted_total 11`,
 		`mcpauth_instances{mode="session"} 5`, `mcpauth_instances{mode="user"} 7`, `mcpauth_instances{mode="request"} 9`,
 		`mcpauth_instances_created_total{mode="session"} 6`, `mcpauth_instances_created_total{mode="user"} 8`, `mcpauth_instances_created_total{mode="request"} 10`,
 		`# TYPE mcpauth_instances gauge`, `# TYPE mcpauth_instances_created_total counter`,

@@ -90,7 +90,7 @@ type Limits struct {
 	SessionsPerUser int           // of one user
 	StreamsPerUser  int           // standalone streams and subscriptions
 	CallsPerUser    int           // requests in progress, and calls that servers work on
-	Instances       int           // shared servers; more push out what was used least recently
+	Instances       int           // shared servers; one more closes the least recently used one without requests and sessions
 	Idle            time.Duration // until a session or shared server without request and stream ends
 	Lifetime        time.Duration // until a server is replaced
 	ReplayBytes     int           // kept of what streams have sent, for clients that come back
@@ -118,7 +118,7 @@ type Upstream struct {
 func New(c Config) *Upstream {
 	u := &Upstream{config: c, replay: newReplay(c.Limits.ReplayBytes)}
 	u.advance()
-	u.pool = newPool(c.Limits, u.discard)
+	u.pool = newPool(c, u.discard)
 	// This runs behind the gateway, which has verified the user and has
 	// replaced the credential. What is left to say to the SDK is who it is.
 	u.identify = auth.RequireBearerToken(tokenInfo, &auth.RequireBearerTokenOptions{
@@ -349,6 +349,9 @@ type Stats struct {
 	Made     Servers // servers made since the start
 	Evicted  int     // of those, how many had to make room for others
 	Failed   int     // how often none could be made
+	// SessionsEvicted is how many sessions ended because their user opened
+	// another one and had as many as one may have.
+	SessionsEvicted int
 }
 
 // Servers counts servers of each mode.

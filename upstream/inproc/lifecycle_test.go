@@ -71,7 +71,7 @@ var limits = inproc.Limits{
 
 // alive is what of the counts says which sessions and servers there are.
 func alive(s inproc.Stats) inproc.Stats {
-	s.Made, s.Evicted, s.Failed, s.Calls, s.Streams = inproc.Servers{}, 0, 0, 0, 0
+	s.Made, s.Evicted, s.Failed, s.Calls, s.Streams, s.SessionsEvicted = inproc.Servers{}, 0, 0, 0, 0, 0
 	return s
 }
 

@@ -20,17 +20,21 @@ import (
 // pool holds what is alive: users, their servers, their sessions. Its mutex
 // guards everything below it too, but for what says otherwise.
 type pool struct {
-	limits  Limits
-	discard func(*instance) // closes an instance that nobody uses any more
+	limits                      Limits
+	callTimeout, factoryTimeout time.Duration
+	discard                     func(*instance) // closes an instance that nobody uses any more
 
 	mu       sync.Mutex
 	closed   bool
 	users    map[string]*user    // by principal
 	sessions map[string]*session // by session id
 	recent   list.List           // the users' shared instances, the one used last in front
+	unused   list.List           // those of them without requests and sessions, the one used least recently in front
 	seats    int                 // sessions, and those being opened
 	places   int                 // shared instances in use or in recent, and those being made
 	stats    Stats               // but for Sessions
+
+	nextSession, nextPlace estimate // when a full cap is expected to have room
 }
 
 // user is a principal who has something alive.
@@ -39,6 +43,7 @@ type user struct {
 	shared    *instance // nil when there is none
 	making    *making   // of the next one; nil when there is none
 	sessions  int       // open or being opened
+	open      map[*session]struct{}
 	streams   int
 	calls     int // requests in progress, streams not counted
 	working   int // calls that a server works on
@@ -60,6 +65,7 @@ type instance struct {
 	idleSince time.Time
 	gone      bool          // nothing new begins on it
 	place     *list.Element // in pool.recent
+	free      *list.Element // in pool.unused; nil while it is in use
 }
 
 // session is one of protocol versions up to 2025-11-25.
@@ -74,10 +80,13 @@ type session struct {
 	entitlement
 	presented atomic.Pointer[mcpauth.Identity] // by the last request
 
+	id        string             // in pool.sessions; "" until it is bound
 	bound     *mcp.ServerSession // nil until initialize is about to succeed
 	calls     int                // requests in progress, streams included, and calls that outlast theirs
+	began     time.Time          // the latest of them
 	idleSince time.Time
 	gone      bool          // on its way out
+	uncounted bool          // among the sessions of its owner, and of all
 	over      chan struct{} // closed when it holds nothing any more
 }
 
@@ -86,14 +95,16 @@ var (
 	errNotEntitled = errors.New("inproc: the user's credential has ended")
 )
 
-// tooMany is what a cap says. cause is for what an operator has to look at.
-func tooMany(what string, cause error) error {
+// tooMany is the refusal of a cap that is expected to have room after wait.
+// cause is for what an operator has to look at.
+func tooMany(what string, wait time.Duration, cause error) error {
 	return &mcpauth.Error{Code: mcpauth.ErrUnavailable, Message: "Too many " + what + ". Please close some, or try again later.",
-		RetryAfter: 30 * time.Second, Cause: cause}
+		RetryAfter: max(wait, time.Second), Cause: cause}
 }
 
-func newPool(limits Limits, discard func(*instance)) *pool {
-	return &pool{limits: limits, discard: discard, users: map[string]*user{}, sessions: map[string]*session{}}
+func newPool(c Config, discard func(*instance)) *pool {
+	return &pool{limits: c.Limits, callTimeout: c.CallTimeout, factoryTimeout: c.FactoryTimeout, discard: discard,
+		users: map[string]*user{}, sessions: map[string]*session{}}
 }
 
 // enter notes that a request of principal is in progress. leave must follow.
@@ -218,6 +229,7 @@ func (p *pool) join(ctx context.Context, u *user, credential *mcpauth.Credential
 	defer p.mu.Unlock()
 	if in := p.fitting(u, credential); in != nil {
 		in.calls++
+		p.markUsed(in)
 		p.recent.MoveToFront(in.place)
 		return in, nil
 	}
@@ -277,46 +289,30 @@ func (p *pool) makeShared(ctx context.Context, u *user, m *making, create func(c
 	u.shared = in
 	if p.closed {
 		p.retire(in)
+	} else {
+		p.dropUnused(in) // the requests for it may have ended
 	}
 }
 
-// reserve makes a place for one more shared instance, at the cost of that
-// which was used least recently, if need be.
+// reserve makes a place for one more shared instance, at the cost of the one
+// without requests and sessions that was used least recently, if need be.
 func (p *pool) reserve() error {
 	if p.closed {
 		return errClosed
 	}
 	if p.places >= p.limits.Instances {
-		in := p.idlest()
-		if in == nil {
-			return tooMany("users at the same time", errors.New("inproc: Limits.Instances are all in use"))
+		least := p.unused.Front()
+		if least == nil {
+			wait := p.nextPlace.wait(p.placeBy)
+			if wait <= 0 {
+				p.sweepSessions() // whose instances are unused in a moment
+			}
+			return tooMany("users at the same time", wait, errors.New("inproc: Limits.Instances are all in use"))
 		}
 		p.stats.Evicted++
-		p.retire(in)
-		for s := range in.sessions {
-			p.end(s)
-		}
+		p.retire(least.Value.(*instance))
 	}
 	p.places++
-	return nil
-}
-
-// idlest returns the shared instance that was used least recently and is not
-// in use now.
-func (p *pool) idlest() *instance {
-candidates:
-	for e := p.recent.Back(); e != nil; e = e.Prev() {
-		in := e.Value.(*instance)
-		if in.calls > 0 {
-			continue
-		}
-		for s := range in.sessions {
-			if s.calls > 0 || s.bound == nil {
-				continue candidates
-			}
-		}
-		return in
-	}
 	return nil
 }
 
@@ -354,6 +350,7 @@ func (p *pool) retire(in *instance) {
 		return
 	}
 	in.gone = true
+	p.markUsed(in)
 	if in.place != nil {
 		p.recent.Remove(in.place)
 	}
@@ -364,12 +361,28 @@ func (p *pool) retire(in *instance) {
 	p.dropUnused(in)
 }
 
+// dropUnused closes in when nobody uses it and it is gone, or else allows its
+// eviction.
 func (p *pool) dropUnused(in *instance) {
-	if in.gone && in.calls == 0 && len(in.sessions) == 0 {
+	if in.calls > 0 || len(in.sessions) > 0 {
+		return
+	}
+	switch {
+	case in.gone:
 		if in.place != nil {
 			p.places--
 		}
 		go p.discard(in)
+	case in.place != nil && in.free == nil:
+		in.free = p.unused.PushBack(in)
+	}
+}
+
+// markUsed undoes what dropUnused has done.
+func (p *pool) markUsed(in *instance) {
+	if in.free != nil {
+		p.unused.Remove(in.free)
+		in.free = nil
 	}
 }
 
@@ -393,22 +406,37 @@ func (p *pool) miscarried() {
 	p.stats.Failed++
 }
 
-// sit makes room for one more session of u. rise must follow; closeSession
-// does it.
-func (p *pool) sit(u *user) error {
+// sit makes room for one more session of u. A user who has as many as one may
+// have loses the one that has been idle for longest, which evicted reports.
+// rise must follow; closeSession does it.
+func (p *pool) sit(u *user) (evicted bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case p.closed:
-		return errClosed
-	case u.sessions >= p.limits.SessionsPerUser:
-		return tooMany("sessions of this user", nil)
-	case p.seats >= p.limits.Sessions:
-		return tooMany("sessions", errors.New("inproc: Limits.Sessions are all open"))
+	if p.closed {
+		return false, errClosed
+	}
+	if u.sessions >= min(p.limits.SessionsPerUser, p.limits.Sessions) {
+		s, wait := p.longestIdle(u)
+		if s == nil {
+			return false, tooMany("sessions of this user", wait, nil)
+		}
+		if evicted = !s.gone; evicted {
+			p.stats.SessionsEvicted++
+		}
+		p.endIdle(s)
+	}
+	if p.seats >= p.limits.Sessions {
+		wait := p.nextSession.wait(p.sessionBy)
+		if wait <= 0 {
+			p.sweepSessions()
+		}
+		if p.seats >= p.limits.Sessions {
+			return false, tooMany("sessions", wait, errors.New("inproc: Limits.Sessions are all open"))
+		}
 	}
 	u.sessions++
 	p.seats++
-	return nil
+	return evicted, nil
 }
 
 func (p *pool) rise(u *user) {
@@ -426,7 +454,8 @@ func (p *pool) riseLocked(u *user) {
 // newSession returns a session of u on in, which is in use by the caller and
 // then by the session instead.
 func (p *pool) newSession(u *user, in *instance) *session {
-	s := &session{owner: u, in: in, calls: 1, idleSince: time.Now(), over: make(chan struct{})}
+	now := time.Now()
+	s := &session{owner: u, in: in, calls: 1, began: now, idleSince: now, over: make(chan struct{})}
 	s.ending, s.endNow = context.WithCancel(context.Background())
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -446,7 +475,12 @@ func (p *pool) bind(s *session, bound *mcp.ServerSession, id string) error {
 	if p.closed {
 		return errClosed
 	}
+	s.id = id
 	p.sessions[id] = s
+	if s.owner.open == nil {
+		s.owner.open = map[*session]struct{}{}
+	}
+	s.owner.open[s] = struct{}{}
 	return nil
 }
 
@@ -481,7 +515,7 @@ func (p *pool) session(id, principal string) (*session, error) {
 	if s.in.principal != principal {
 		return nil, errors.New("the session is another user's")
 	}
-	s.calls++
+	s.begin()
 	if s.in.place != nil && !s.in.gone {
 		p.recent.MoveToFront(s.in.place)
 	}
@@ -492,7 +526,12 @@ func (p *pool) session(id, principal string) (*session, error) {
 func (p *pool) hold(s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	s.begin()
+}
+
+func (s *session) begin() {
 	s.calls++
+	s.began = time.Now()
 }
 
 func (p *pool) done(s *session) {
@@ -512,12 +551,9 @@ func (p *pool) end(s *session) {
 }
 
 // closeSession lets go of what a session holds, once it has ended.
-func (p *pool) closeSession(s *session, id string) {
+func (p *pool) closeSession(s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.sessions[id] == s {
-		delete(p.sessions, id)
-	}
 	s.gone = true
 	s.endNow()
 	delete(s.in.sessions, s)
@@ -527,7 +563,7 @@ func (p *pool) closeSession(s *session, id string) {
 	} else {
 		p.dropUnused(s.in)
 	}
-	p.riseLocked(s.owner)
+	p.uncount(s)
 	close(s.over)
 }
 
@@ -536,11 +572,7 @@ func (p *pool) closeSession(s *session, id string) {
 func (p *pool) sweep() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, s := range p.sessions {
-		if s.calls == 0 && (time.Since(s.idleSince) >= p.limits.Idle || time.Since(s.in.born) >= p.limits.Lifetime) {
-			p.end(s)
-		}
-	}
+	p.sweepSessions()
 	for e := p.recent.Front(); e != nil; {
 		in := e.Value.(*instance)
 		e = e.Next()

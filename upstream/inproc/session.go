@@ -95,7 +95,7 @@ func (u *Upstream) connect(ctx context.Context, s *session, transport mcp.Transp
 	u.spawn(func() {
 		bound.Wait()
 		bound.Close() // ends the SDK's keep-alive
-		u.pool.closeSession(s, key)
+		u.pool.closeSession(s)
 	})
 	return err
 }
@@ -103,11 +103,14 @@ func (u *Upstream) connect(ctx context.Context, s *session, transport mcp.Transp
 // newSession returns a session of owner's that is being opened. openedSession
 // must follow.
 func (u *Upstream) newSession(r *http.Request, owner *user) (*session, error) {
-	if err := u.pool.sit(owner); err != nil {
+	evicted, err := u.pool.sit(owner)
+	if err != nil {
 		return nil, err
 	}
+	if evicted {
+		u.config.Logger.InfoContext(r.Context(), "session evicted, its user has opened another one", "request_id", mcpauth.RequestID(r.Context()))
+	}
 	var in *instance
-	var err error
 	rise := func() { u.pool.rise(owner) }
 	if u.config.Sessions == PerUser {
 		if in, err = u.lease(r, owner); err != nil {
@@ -128,6 +131,6 @@ func (u *Upstream) newSession(r *http.Request, owner *user) (*session, error) {
 func (u *Upstream) openedSession(s *session) {
 	u.pool.done(s)
 	if u.pool.abandon(s) {
-		u.pool.closeSession(s, "") // it could not be connected
+		u.pool.closeSession(s) // it could not be connected
 	}
 }

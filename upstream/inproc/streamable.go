@@ -297,6 +297,14 @@ func (c *streamable) claim(id string) *stream {
 	return s
 }
 
+// uses reports whether calls are not answered yet, and whether the client
+// listens to the standalone stream.
+func (c *streamable) uses() (calling, listening bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.calls) > 0, c.streams[""].claimed
+}
+
 func (c *streamable) disclaim(s *stream) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -141,17 +141,20 @@ func TestEvictedSessionsLeaveNothing(t *testing.T) {
 func TestEvictedSessionWaitsForNoAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := make(chan error, 1)
+		waiting, cancel := context.WithCancel(t.Context())
 		f := newFleet(func(server *mcp.Server) {
 			gatewaytest.AddTool(server, "ask", func(_ context.Context, req *mcp.CallToolRequest) (string, error) {
 				go func() {
-					_, err := req.Session.ListRoots(context.Background(), nil)
+					_, err := req.Session.Elicit(waiting, &mcp.ElicitParams{Message: "Sure?"})
 					asked <- err
 				}()
 				return "asked", nil
 			})
 		}, sessions(100, 1))
 		defer f.end(t)
-		if w := f.callAs(t.Context(), "alice", f.openAs(t, "alice"), "ask"); text(w) != "asked" {
+		defer cancel()
+		opened := f.askAs(as(t.Context(), "alice", time.Time{}), "POST", "", "", strings.Replace(gatewaytest.Initialize(gatewaytest.Legacy), `"capabilities":{}`, `"capabilities":{"elicitation":{}}`, 1))
+		if w := f.callAs(t.Context(), "alice", opened.Header().Get("Mcp-Session-Id"), "ask"); text(w) != "asked" {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
 		synctest.Wait()
@@ -162,8 +165,13 @@ func TestEvictedSessionWaitsForNoAnswer(t *testing.T) {
 		}
 		f.openAs(t, "alice")
 		f.wantsClosed(t, "while its server asked", 0)
-		if err := <-asked; err == nil {
-			t.Error("the client has answered")
+		select {
+		case err := <-asked:
+			if err == nil {
+				t.Error("the client has answered")
+			}
+		default:
+			t.Error("the server still waits for the answer")
 		}
 	})
 }

@@ -47,3 +47,11 @@ func (r Replay) Size() (counted, real int) {
 
 // ReplaySize is Size of an Upstream's.
 func (u *Upstream) ReplaySize() (counted, real int) { return Replay{u.replay}.Size() }
+
+// Subscriptions counts those of a session, for tests.
+type Subscriptions struct{ of subscriptions }
+
+func (s *Subscriptions) Subscribe(uri string) (func(ok bool), error) { return s.of.subscribe(uri) }
+func (s *Subscriptions) Unsubscribe(uri string) func(ok bool)        { return s.of.unsubscribe(uri) }
+func (s *Subscriptions) Size() int                                   { return s.of.size() }
+func (s *Subscriptions) Has(uri string) bool                         { _, known := s.of.uris[uri]; return known }

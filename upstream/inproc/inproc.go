@@ -304,8 +304,9 @@ func (u *Upstream) createForRequest(r *http.Request, owner *user) (*instance, er
 // serving is which instance and session a request is for. It travels in the
 // request's context.
 type serving struct {
-	in      *instance
-	session *session // nil outside of sessions
+	in            *instance
+	session       *session       // nil outside of sessions, and in those of HTTP+SSE
+	subscriptions *subscriptions // of any session
 }
 
 type servingKey struct{}

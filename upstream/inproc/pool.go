@@ -63,6 +63,7 @@ type instance struct {
 	calls     int                   // requests in progress outside of sessions
 	sessions  map[*session]struct{} // those it serves
 	idleSince time.Time
+	left      int           // bytes of subscriptions that ended sessions have left in it
 	gone      bool          // nothing new begins on it
 	place     *list.Element // in pool.recent
 	free      *list.Element // in pool.unused; nil while it is in use
@@ -78,7 +79,8 @@ type session struct {
 	ending     context.Context // done when the client ends the session
 	endNow     context.CancelFunc
 	entitlement
-	presented atomic.Pointer[mcpauth.Identity] // by the last request
+	presented     atomic.Pointer[mcpauth.Identity] // by the last request
+	subscriptions subscriptions
 
 	id        string             // in pool.sessions; "" until it is bound
 	bound     *mcp.ServerSession // nil until initialize is about to succeed
@@ -558,7 +560,8 @@ func (p *pool) closeSession(s *session) {
 	s.endNow()
 	delete(s.in.sessions, s)
 	s.in.idleSince = time.Now()
-	if s.in.mode == PerSession {
+	s.in.left += s.subscriptions.size()
+	if s.in.mode == PerSession || s.in.left > maxLeftBehind {
 		p.retire(s.in)
 	} else {
 		p.dropUnused(s.in)

@@ -95,6 +95,7 @@ func (c overlaid) Value(key any) any {
 // onBehalfOf is MCP middleware of a server that belongs to principal.
 func (u *Upstream) onBehalfOf(principal string) mcp.Middleware {
 	return func(next mcp.MethodHandler) mcp.MethodHandler {
+		next = boundSubscriptions(next)
 		return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
 			ctx = requestContext(ctx, req)
 			if ctx == nil || mcpauth.FromContext(ctx) == nil || mcpauth.FromContext(ctx).Principal() != principal {

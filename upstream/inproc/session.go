@@ -32,7 +32,7 @@ func (u *Upstream) serveSession(w http.ResponseWriter, r *http.Request, owner *u
 			w.WriteHeader(http.StatusNoContent)
 		}
 	}
-	u.serve(handler, w, r, &serving{in: s.in, session: s}, &s.entitlement, stream)
+	u.serve(handler, w, r, &serving{in: s.in, session: s, subscriptions: &s.subscriptions}, &s.entitlement, stream)
 }
 
 // sessionOf returns owner's session of that id, in use, or answers that there
@@ -78,7 +78,7 @@ func (u *Upstream) openSession(w http.ResponseWriter, r *http.Request, owner *us
 			u.pool.fail(s) // initialize did not succeed, or the client has left before
 		}
 	})
-	u.serve(handler, w, r, &serving{in: s.in, session: s}, &s.entitlement, false)
+	u.serve(handler, w, r, &serving{in: s.in, session: s, subscriptions: &s.subscriptions}, &s.entitlement, false)
 }
 
 // connect connects s to its server and makes it known by key.

@@ -107,7 +107,7 @@ func (u *Upstream) PostSSE(w http.ResponseWriter, r *http.Request, messages []en
 		}
 		defer u.pool.done(s)
 		handler := func(w http.ResponseWriter, r *http.Request) { u.takeSSE(w, r, s, failure) }
-		u.serve(handler, w, r, &serving{in: s.in}, &s.entitlement, false)
+		u.serve(handler, w, r, &serving{in: s.in, subscriptions: &s.subscriptions}, &s.entitlement, false)
 	})
 }
 

@@ -140,6 +140,7 @@ func TestFilesThatAreNoKeys(t *testing.T) {
 		{"a secret", string(jwks(t, jose.JSONWebKey{Key: []byte("canary")})), "keys[0]: not an RSA, ECDSA or Ed25519 private key"},
 		{"for encryption", string(jwks(t, jose.JSONWebKey{Key: key, Use: "enc"})), `keys[0]: "use" is "enc"`},
 		{"of another algorithm", string(jwks(t, jose.JSONWebKey{Key: key, Algorithm: "ES384"})), "keys[0]: "},
+		{"RSA of CVE-2017-15361", string(pemOf(t, "PRIVATE KEY", tokentest.ROCA())), "PEM block 1: the RSA modulus can be factored (CVE-2017-15361, ROCA)"},
 		{"of no algorithm", string(jwks(t, jose.JSONWebKey{Key: key, Algorithm: "none"})), `keys[0]: "alg" "none" is not supported`},
 		{"of one kid", string(jwks(t, jose.JSONWebKey{Key: key, KeyID: "a"}, jose.JSONWebKey{Key: private(t), KeyID: "a"})), `two keys have the kid "a"`},
 		{"one key twice", string(jwks(t, jose.JSONWebKey{Key: key}, jose.JSONWebKey{Key: key})), "two keys have the kid"},

@@ -84,6 +84,7 @@ func TestConfigRefusals(t *testing.T) {
 		{"a PEM as a secret from the environment", []jwt.KeySource{jwt.SecretEnv("MCPAUTH_TEST_PEM")}, nil, "environment variable MCPAUTH_TEST_PEM: this is a PEM document"},
 		{"a JWK as a secret", secret(rs.JWK("")), nil, "this is a JWK, not a shared secret"},
 		{"a secret for RS256", secret(strong), []jwt.Algorithm{jwt.RS256}, "fits none of the configured algorithms"},
+		{"an RSA key of CVE-2017-15361", []jwt.KeySource{jwt.PEM(tokentest.Key{Algorithm: "RS256", Private: tokentest.ROCA()}.PEM())}, nil, "the RSA modulus can be factored (CVE-2017-15361, ROCA)"},
 		{"a public key for HS256", []jwt.KeySource{jwt.PEM(rs.PEM())}, []jwt.Algorithm{jwt.HS256}, "fits none of the configured algorithms"},
 		{"secret and public key mixed", append(secret(strong), jwt.PEM(rs.PEM())), nil, "shared secrets and public keys in one set"},
 		{"one kid in two sources", []jwt.KeySource{jwt.JWKS([]byte(rs.JWK("k"))), jwt.JWKS([]byte(es.JWK("k")))}, nil, "have the same kid"},

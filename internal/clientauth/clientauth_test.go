@@ -21,6 +21,7 @@ import (
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/internal/clientauth"
+	"github.com/mcpauth-go/mcpauth/internal/tokentest"
 )
 
 const endpoint = "https://as.example/introspect?tenant=1"
@@ -152,6 +153,7 @@ func TestFaults(t *testing.T) {
 		"a file that is no key":     {clientauth.Config{ClientID: "me", KeyFile: garbage}, []string{"KeyFile"}},
 		"no file":                   {clientauth.Config{ClientID: "me", KeyFile: "/canary-secret"}, []string{"KeyFile"}},
 		"an algorithm unlike it":    {clientauth.Config{ClientID: "me", Key: key, Algorithm: "RS256"}, []string{"Key"}},
+		"a key of CVE-2017-15361":   {clientauth.Config{ClientID: "me", Key: tokentest.ROCA()}, []string{"Key"}},
 		"unknown method":            {clientauth.Config{ClientID: "me", Secret: secret, Method: "tls_client_auth"}, []string{"Method"}},
 		"a token with a line break": {clientauth.Config{Method: clientauth.Bearer, Secret: mcpauth.NewSecret("canary-secret\r\nX: y")}, []string{"Secret"}},
 		"a secret for none":         {clientauth.Config{ClientID: "me", Secret: secret, Method: clientauth.None}, []string{"Secret"}},

@@ -55,6 +55,8 @@ func TestAFetchedSetServesWithoutWhatCannotBeUsed(t *testing.T) {
 		{"private RSA", tokentest.With(rsa, `"d":"AQAB"`), "private key"},
 		{"private EC", tokentest.With(ec, `"d":"AQAB"`), "private key"},
 		{"RSA of 1024 bits", members("kty", "RSA", "kid", "x", "n", n1024, "e", "AQAB"), "1024 bits"},
+		{"RSA of CVE-2017-15361", tokentest.Key{Algorithm: "RS256", Private: tokentest.ROCA()}.JWK("x"), `keys[0] (kid "x"): the RSA modulus can be factored (CVE-2017-15361, ROCA)`},
+		{"RSA of CVE-2017-15361 without algorithm", without(tokentest.Key{Algorithm: "RS256", Private: tokentest.ROCA()}.JWK("x"), "alg"), "the RSA modulus can be factored"},
 		{"RSA with exponent 1", members("kty", "RSA", "kid", "x", "n", tokentest.Encode(string(tokentest.RSA().N.Bytes())), "e", "AQ"), "exponent 1"},
 		{"secp256k1", strings.Replace(ec, "P-256", "secp256k1", 1), `curve "secp256k1"`},
 		{"off the curve", members("kty", "EC", "kid", "x", "crv", "P-256", "x", tokentest.Encode(strings.Repeat("\x01", 32)), "y", tokentest.Encode(strings.Repeat("\x01", 32))), "not a point"},

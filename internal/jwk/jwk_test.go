@@ -111,6 +111,8 @@ func TestParseRefusals(t *testing.T) {
 		{"RSA e with spare bits", members("kty", "RSA", "n", n, "e", "Ax"), `"e" is not base64url`},
 		{"RSA e empty", members("kty", "RSA", "n", n, "e", ""), `"e" is not base64url`},
 		{"RSA of 1024 bits", members("kty", "RSA", "n", n1024, "e", "AQAB"), "1024 bits, at least 2048"},
+		{"RSA of CVE-2017-15361", tokentest.Key{Algorithm: "RS256", Private: tokentest.ROCA()}.JWK(""), "the RSA modulus can be factored (CVE-2017-15361, ROCA)"},
+		{"RSA of CVE-2017-15361 in a set", string(tokentest.JWKS(tokentest.Key{Algorithm: "PS256", Private: tokentest.ROCA()}.JWK("k"))), `keys[0] (kid "k"): the RSA modulus can be factored`},
 		{"RSA exponent 1", members("kty", "RSA", "n", n, "e", "AQ"), "exponent 1 is"},
 		{"RSA exponent 0", members("kty", "RSA", "n", n, "e", "AA"), "exponent 0 is"},
 		{"RSA exponent even", members("kty", "RSA", "n", n, "e", "AQAA"), "exponent 65536 is"},

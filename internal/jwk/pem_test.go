@@ -28,8 +28,13 @@ func block(kind string, der []byte) []byte {
 // certificate returns one that expired long ago: its key alone is used.
 func certificate(t testing.TB, name string) []byte {
 	t.Helper()
+	return certificateOf(t, name, &tokentest.RSA().PublicKey)
+}
+
+func certificateOf(t testing.TB, name string, key *rsa.PublicKey) []byte {
+	t.Helper()
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: time.Unix(0, 0)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &tokentest.RSA().PublicKey, tokentest.RSA())
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key, tokentest.RSA())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,6 +117,9 @@ func TestParsePEMRefusals(t *testing.T) {
 		{"PKCS #1 labelled as PKIX", block("PUBLIC KEY", x509.MarshalPKCS1PublicKey(&tokentest.RSA().PublicKey)), nil, "cannot be decoded as PUBLIC KEY"},
 		{"certificate chain", slices.Concat(certificate(t, "leaf"), certificate(t, "root")), nil, "2 certificates"},
 		{"RSA of 1024 bits", pkix(&weak.PublicKey), nil, "1024 bits, at least 2048"},
+		{"RSA of CVE-2017-15361", pkix(&tokentest.ROCA().PublicKey), nil, "PEM block 1: the RSA modulus can be factored (CVE-2017-15361, ROCA)"},
+		{"RSA of CVE-2017-15361 in PKCS #1", block("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(&tokentest.ROCA().PublicKey)), nil, "PEM block 1: the RSA modulus can be factored"},
+		{"certificate of an RSA key of CVE-2017-15361", certificateOf(t, "roca", &tokentest.ROCA().PublicKey), nil, "PEM block 1: the RSA modulus can be factored"},
 		{"P-224", pkix(&p224.PublicKey), nil, "verifies no supported algorithm"},
 		{"X25519", pkix(x25519.PublicKey()), nil, "verifies no supported algorithm"},
 		{"ambiguous algorithm", tokentest.KeyFor("RS256").PEM(), []jws.Algorithm{jws.RS256, jws.RS512}, "fits several"},

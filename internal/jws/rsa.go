@@ -3,6 +3,7 @@ package jws
 import (
 	"crypto"
 	"crypto/rsa"
+	"errors"
 	"fmt"
 )
 
@@ -40,6 +41,8 @@ func newRSA(alg Algorithm, key *rsa.PublicKey) (*rsaVerifier, error) {
 		return nil, fmt.Errorf("the RSA modulus is even")
 	case key.E < 3 || key.E%2 == 0:
 		return nil, fmt.Errorf("the RSA exponent %d is not an odd number of at least 3", key.E)
+	case isROCA(key.N):
+		return nil, errors.New("the RSA modulus can be factored (CVE-2017-15361, ROCA): make a new key with other software or hardware")
 	}
 	return v, nil
 }

@@ -55,6 +55,11 @@ func TestWeakKeysDoNotSign(t *testing.T) {
 	if _, err := mint.NewSigner(jws.HS256, tokentest.RSA(), ""); err == nil {
 		t.Error("an RSA key signs with HS256")
 	}
+	for _, alg := range []jws.Algorithm{"", jws.PS256} {
+		if _, err := mint.NewSigner(alg, tokentest.ROCA(), ""); err == nil || !strings.Contains(err.Error(), "the RSA modulus can be factored") {
+			t.Errorf("an RSA key of CVE-2017-15361 for %q: %v", alg, err)
+		}
+	}
 }
 
 func TestParsePrivateKey(t *testing.T) {

@@ -62,6 +62,45 @@ func Ed25519(name string) Key {
 // RSA returns the process's one RSA key of 2048 bits.
 var RSA = sync.OnceValue(func() *rsa.PrivateKey { return must(rsa.GenerateKey(rand.Reader, 2048)) })
 
+// ROCA returns the process's one RSA key of 2048 bits with the weakness of
+// CVE-2017-15361: its primes are k*M + 65537^a mod M, where M is the product of
+// the first 126 primes.
+var ROCA = sync.OnceValue(func() *rsa.PrivateKey {
+	m, generator := big.NewInt(1), big.NewInt(65537)
+	for p, n := int64(2), 0; n < 126; p++ {
+		if prime := big.NewInt(p); prime.ProbablyPrime(0) {
+			m.Mul(m, prime)
+			n++
+		}
+	}
+	// The two highest bits are set, so that the product has all of its bits.
+	lowest := new(big.Int).Lsh(big.NewInt(3), 1022)
+	multiples := new(big.Int).Div(new(big.Int).Lsh(big.NewInt(1), 1022), m)
+	random := func() *big.Int {
+		for {
+			p := new(big.Int).Exp(generator, must(rand.Int(rand.Reader, m)), m)
+			k := must(rand.Int(rand.Reader, multiples))
+			k.Add(k, new(big.Int).Div(lowest, m))
+			if p.Add(p, k.Mul(k, m)); p.BitLen() == 1024 && p.Cmp(lowest) > 0 && p.ProbablyPrime(20) {
+				return p
+			}
+		}
+	}
+	one := big.NewInt(1)
+	for {
+		p, q := random(), random()
+		n := new(big.Int).Mul(p, q)
+		phi := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
+		d := new(big.Int).ModInverse(generator, phi)
+		if p.Cmp(q) == 0 || d == nil {
+			continue
+		}
+		key := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: n, E: 65537}, D: d, Primes: []*big.Int{p, q}}
+		key.Precompute()
+		return key
+	}
+})
+
 var curveKeys = sync.OnceValue(func() map[string]*ecdsa.PrivateKey {
 	return map[string]*ecdsa.PrivateKey{
 		"ES256": must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)),

@@ -1,6 +1,8 @@
 package jwt
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"strings"
 
 	"github.com/mcpauth-go/mcpauth"
@@ -9,16 +11,22 @@ import (
 
 var _ mcpauth.Selective = (*Provider)(nil)
 
-// Recognizes implements [mcpauth.Selective]. Bearer tokens of three segments are
-// the Provider's, except those that say to be from an issuer which is not one of
-// its own: these may be another provider's. One whose issuer cannot be read is
-// refused here. Else a spelling that only this package finds fault with would
-// lead around its revocations, to a provider that asks the issuer.
+// Recognizes implements [mcpauth.Selective]. It reports true for bearer tokens of
+// three segments, unless they name an issuer that is not one of the Provider's:
+// these may be another provider's. A token whose issuer cannot be read is
+// recognized, and then refused.
+//
+// Other spellings of a token of three segments are recognized too: with empty
+// segments, and, where one of them holds claims of an issuer of the Provider's,
+// with further segments. The Provider refuses them. A provider that asks the
+// issuer might accept them, and would not find what has been revoked here.
 func (p *Provider) Recognizes(r *mcpauth.Request) bool {
 	token, err := mcpauth.BearerToken(r.Header)
-	// Who splits a string at its dots often does not count those at its end.
-	if err != nil || strings.Count(token, ".") != 2 && strings.Count(strings.TrimRight(token, ".="), ".") != 2 {
+	if err != nil {
 		return false
+	}
+	if strings.Count(token, ".") != 2 {
+		return p.recognizesSpelling(token)
 	}
 	if len(token) > p.config.MaxTokenSize {
 		return true
@@ -41,4 +49,36 @@ func (p *Provider) Recognizes(r *mcpauth.Request) bool {
 	}
 	name, err := peekIssuer(payload)
 	return err != nil || p.issuers[string(name)] != nil
+}
+
+// recognizesSpelling reports whether a decoder that drops empty segments, or that
+// ignores further ones, might take token for one of the Provider's.
+func (p *Provider) recognizesSpelling(token string) bool {
+	segments := 0
+	holdsClaims := false
+	for segment := range strings.SplitSeq(token, ".") {
+		segment = strings.Trim(segment, "=")
+		if segment == "" {
+			continue
+		}
+		segments++
+		// The first is a header, in which an encrypted token may repeat its issuer.
+		holdsClaims = holdsClaims || segments > 1 && p.holdsClaims(segment)
+	}
+	return segments == 3 || segments > 3 && holdsClaims
+}
+
+var toURLAlphabet = strings.NewReplacer("+", "-", "/", "_")
+
+// holdsClaims reports whether a lenient decoder finds in segment the claims of one
+// of the Provider's issuers.
+func (p *Provider) holdsClaims(segment string) bool {
+	text, err := base64.RawURLEncoding.DecodeString(toURLAlphabet.Replace(segment))
+	if err != nil {
+		return false
+	}
+	var claims struct {
+		Issuer string `json:"iss"`
+	}
+	return json.Unmarshal(text, &claims) == nil && p.issuers[claims.Issuer] != nil
 }

@@ -173,6 +173,10 @@ type Config struct {
 
 	// UserRate bounds the messages of each user. Default 1000 a minute;
 	// limit.Off turns it off.
+	//
+	// A batch counts message by message, before any of them is served: either
+	// all are served, or the batch is refused. One with more messages, or more
+	// calls of one tool, than a rate's Requests gets 413.
 	UserRate limit.Rate
 	// ToolRates bound the calls of each user on a tool of that name. "*" is
 	// every tool without an entry of its own. Default: not bounded apart.

@@ -342,11 +342,21 @@ func (g *Gateway) withinLimits(w http.ResponseWriter, r *http.Request, messages 
 	if r.Method == http.MethodDelete {
 		return true // gives back what it has
 	}
-	wait, ok := g.limiter.Take(mcpauth.FromContext(r.Context()).Principal(), max(1, len(messages)), toolsOf(messages)...)
-	if !ok {
+	principal := mcpauth.FromContext(r.Context()).Principal()
+	wait, ok := g.limiter.Take(principal, max(1, len(messages)), toolsOf(messages)...)
+	switch {
+	case ok:
+		return true
+	case wait == limit.Never:
+		g.limiter.Take(principal, 1) // as for garbage
+		refusal := &mcpauth.Error{Code: mcpauth.ErrRateLimited,
+			Message: "The batch has more messages, or more calls of one tool, than the rate limit allows at once. Please send smaller batches."}
+		noteRefusal(r, refusal)
+		envelope.WriteError(w, http.StatusRequestEntityTooLarge, nil, envelope.CodeRateLimited, refusal.Message)
+	default:
 		g.tooMuch(w, r, soleID(messages), wait)
 	}
-	return ok
+	return false
 }
 
 // tooMuch answers a user who is to try again after wait.

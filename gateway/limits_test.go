@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +22,7 @@ import (
 	"github.com/mcpauth-go/mcpauth/internal/gatewaytest"
 	"github.com/mcpauth-go/mcpauth/limit"
 	"github.com/mcpauth-go/mcpauth/revoke"
+	"github.com/mcpauth-go/mcpauth/tool"
 )
 
 func perHour(n int) limit.Rate { return limit.Rate{Requests: n, Per: time.Hour} }
@@ -128,6 +131,106 @@ func TestEachMessageOfABatchCounts(t *testing.T) {
 	}
 	tooMany(t, "two more, of a tool that may be called three times", ask(batch(2)), "null")
 	tooMany(t, "seven messages, where six are left", ask("["+gatewaytest.Message(9, "ping", "")+","+pings[1:]), "null")
+}
+
+// A batch is weighed before any of its calls runs. What does not fit as a whole
+// runs nothing and uses up nothing of the tools' rates.
+func TestABatchThatExceedsARateRunsNothing(t *testing.T) {
+	const version = "2025-03-26"
+	var runs atomic.Int64
+	factory := &gatewaytest.Factory{Setup: func(server *mcp.Server, _ gateway.Call) {
+		for _, name := range []string{"mail", "other", "third"} {
+			gatewaytest.AddTool(server, name, func(context.Context, *mcp.CallToolRequest) (string, error) {
+				runs.Add(1)
+				return name, nil
+			})
+		}
+	}}
+	s := gatewaytest.Start(t, gateway.Config{
+		Factory: factory.Make, LegacySSE: true, UserRate: perHour(60), ToolRates: map[string]limit.Rate{"mail": perHour(3), "*": perHour(2)},
+	})
+	batch := func(tools ...string) string {
+		var calls []string
+		for i, tool := range tools {
+			calls = append(calls, gatewaytest.CallTool(i, tool, "{}"))
+		}
+		return "[" + strings.Join(calls, ",") + "]"
+	}
+	notification := `{"jsonrpc":"2.0","method":"tools/call","params":{"name":"mail"}}`
+	alice := s.Token(t, "alice")
+	session, stream := s.Open(t, alice, version), openedSSE(t, s, alice) // six messages
+	ask := func(body string) gatewaytest.Answer {
+		return s.Do(t, gatewaytest.Request{Token: alice, Session: session, Version: version, Body: body})
+	}
+	refused := func(what string, got gatewaytest.Answer) {
+		t.Helper()
+		const want = "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":429,\"message\":\"The batch has more messages, or more calls of one tool, than the rate limit allows at once. Please send smaller batches.\"}}\n"
+		if got.Status != http.StatusRequestEntityTooLarge || got.Body != want || got.Header["Retry-After"] != nil {
+			t.Errorf("%s: %d %v %s", what, got.Status, got.Header, got.Body)
+		}
+	}
+	for _, test := range []struct{ what, body string }{
+		{"fifty calls", batch(slices.Repeat([]string{"mail"}, 50)...)},
+		{"one call too many, among others", batch("mail", "other", "mail", "third", "mail", "mail")},
+		{"too many of a tool without a rate of its own", batch("other", "third", "other", "third", "other")},
+		{"too many of a tool that is not there", batch("a", "a", "a")},
+		{"calls without an id", "[" + strings.Join(slices.Repeat([]string{notification}, 4), ",") + "]"},
+		{"more messages than a user may send", "[" + strings.Join(slices.Repeat([]string{`{"jsonrpc":"2.0","id":1,"method":"ping"}`}, 61), ",") + "]"},
+	} {
+		refused(test.what, ask(test.body))
+	}
+	mails := batch(slices.Repeat([]string{"mail"}, 50)...)
+	refused("in the other era", s.Do(t, gatewaytest.Request{Token: alice, Version: gatewaytest.Modern, Body: mails}))
+	refused("over HTTP+SSE", s.Do(t, gatewaytest.Request{Path: stream.endpoint, Token: alice, Body: mails}))
+	if n := runs.Load(); n != 0 {
+		t.Fatalf("%d calls of refused batches have run", n)
+	}
+
+	if got := ask(batch("mail", "mail", "mail", "other", "third", "other", "third")); got.Status != http.StatusOK || runs.Load() != 7 {
+		t.Errorf("a batch that fits: %d %s, %d calls", got.Status, got.Body, runs.Load())
+	}
+	tooMany(t, "one more call", ask(batch("mail", "mail")), "null")
+	// Six messages to open, eight refused batches at one message each, seven
+	// calls: 39 of 60 are left.
+	pings := func(n int) string {
+		all := make([]string, n)
+		for i := range all {
+			all[i] = gatewaytest.Message(i, "ping", "")
+		}
+		return "[" + strings.Join(all, ",") + "]"
+	}
+	tooMany(t, "more messages than are left", ask(pings(50)), "null")
+	if got := ask(pings(39)); got.Status != http.StatusOK {
+		t.Errorf("as many messages as are left: %d %s", got.Status, got.Body)
+	}
+}
+
+// tool.Limit is asked by each call as it runs, so that a batch is no way around it.
+func TestABatchDoesNotPassTheLimitOfATool(t *testing.T) {
+	const version = "2025-03-26"
+	l, err := limit.New(limit.Config{User: limit.Off, Tools: map[string]limit.Rate{"mail": perHour(3)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var runs atomic.Int64
+	factory := &gatewaytest.Factory{Setup: func(server *mcp.Server, _ gateway.Call) {
+		tool.Add(server, &mcp.Tool{Name: "mail"}, func(context.Context, *tool.Call, struct{}) (string, error) {
+			runs.Add(1)
+			return "sent", nil
+		}, tool.Limit(l))
+	}}
+	s := gatewaytest.Start(t, gateway.Config{Factory: factory.Make})
+	alice := s.Token(t, "alice")
+	session := s.Open(t, alice, version)
+	var calls []string
+	for i := range 50 {
+		calls = append(calls, gatewaytest.CallTool(i, "mail", "{}"))
+	}
+	got := s.Do(t, gatewaytest.Request{Token: alice, Session: session, Version: version, Body: "[" + strings.Join(calls, ",") + "]"})
+	if got.Status != http.StatusOK || runs.Load() != 3 || strings.Count(got.Body, "This tool has been called too often.") != 47 {
+		t.Errorf("%d, %d calls: %.300s", got.Status, runs.Load(), got.Body)
+	}
 }
 
 func TestRateOff(t *testing.T) {

@@ -24,7 +24,7 @@ func newBuckets(most int) buckets {
 }
 
 // refill is how long a bucket takes to fill: at most per, from the last time
-// that something was looked for in it. A debt takes longer, and is set apart.
+// that something was looked for in it.
 type refill struct{}
 
 // spare is for the cache, whose reads may leave an expiry up to a second early.
@@ -39,7 +39,7 @@ func (refill) ExpireAfterUpdate(e otter.Entry[owner, bucket], _ bucket) time.Dur
 }
 
 func (refill) ExpireAfterRead(e otter.Entry[owner, bucket]) time.Duration {
-	return max(e.Value.per+spare, e.ExpiresAfter())
+	return e.Value.per + spare
 }
 
 // demand is what a request wants of one bucket.
@@ -53,21 +53,17 @@ type demand struct {
 
 func (r Rate) perSecond() rate.Limit { return rate.Limit(float64(r.Requests) / r.Per.Seconds()) }
 
-// wait returns how long until the demand can be met, which for more than a
-// bucket holds is until it is full.
+// wait returns how long until the demand can be met. Like the library, it takes
+// less than a nanosecond for none.
 func (d *demand) wait(now time.Time) time.Duration {
+	if d.n > d.rate.Requests {
+		return Never
+	}
 	if d.bucket.Limiter == nil {
 		return 0
 	}
-	return d.until(min(d.n, d.rate.Requests), now)
-}
-
-// until returns how long until there are n in the bucket. Like the library, it
-// takes less than a nanosecond for none.
-func (d *demand) until(n int, now time.Time) time.Duration {
-	const longest = 365 * 24 * time.Hour // a debt may be of any length
-	missing := float64(n) - d.bucket.TokensAt(now)
-	wait := min(missing/float64(d.bucket.Limit())*float64(time.Second), float64(longest))
+	missing := float64(d.n) - d.bucket.TokensAt(now)
+	wait := missing / float64(d.bucket.Limit()) * float64(time.Second)
 	if wait < 1 {
 		return 0
 	}
@@ -81,12 +77,5 @@ func (d *demand) take(now time.Time) {
 		d.key.tool = strings.Clone(d.key.tool) // which may be a part of a whole body
 		d.in.Set(d.key, d.bucket)
 	}
-	if d.n <= d.rate.Requests {
-		d.bucket.AllowN(now, d.n)
-		return
-	}
-	d.bucket.SetBurstAt(now, d.n)
-	d.bucket.ReserveN(now, d.n)
-	d.bucket.SetBurstAt(now, d.rate.Requests)
-	d.in.SetExpiresAfter(d.key, d.until(d.rate.Requests, now)+spare)
+	d.bucket.AllowN(now, d.n)
 }

@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -132,14 +133,14 @@ func New(c Config) (*Limiter, error) {
 	return l, nil
 }
 
+// Never is how long to wait for what does not fit into a full bucket.
+const Never = time.Duration(math.MaxInt64)
+
 // Take counts n messages of principal, at least one, and one call of each of
-// tools, which may name one several times. If that is too much for a bucket,
-// ok is false, nothing is counted, and wait is how long until all of it fits,
-// if nothing else is taken meanwhile.
-//
-// What is more than a bucket holds, as a batch of messages may be, passes when
-// the bucket is full, and leaves it in debt: the next has to wait until all of
-// it is paid for. It is neither refused for ever nor cheaper than one by one.
+// tools, which may name one several times. It counts all of them or nothing: if
+// they are too much for one bucket, ok is false and wait is how long until all
+// of them fit, if nothing else is taken meanwhile. For more messages, or more
+// calls of one tool, than the rate's Requests, wait is Never.
 func (l *Limiter) Take(principal string, n int, tools ...string) (wait time.Duration, ok bool) {
 	if l.user.off() && l.other.off() && len(l.tools) == 0 {
 		return 0, true

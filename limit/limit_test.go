@@ -3,7 +3,9 @@ package limit_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -194,34 +196,36 @@ func TestTakeLeavesTheCallersSliceAlone(t *testing.T) {
 	}
 }
 
-// A batch of more than fits must neither be refused for ever nor be a cheap way
-// around the limit.
-func TestMoreThanABucketHoldsIsPaidForAfterwards(t *testing.T) {
-	bubble(t, limit.Config{User: perMinute(6), Tools: map[string]limit.Rate{"a": {Requests: 1, Per: time.Second}}}, func(t *testing.T, l *limit.Limiter) {
-		passes(t, l, "alice", 1)
-		refused(t, l, 10*time.Second, "alice", 60)
-		time.Sleep(10 * time.Second)
-		passes(t, l, "alice", 60)
-		refused(t, l, 550*time.Second, "alice", 1)
-		refused(t, l, 600*time.Second, "alice", 60)
-		for range 549 { // looked at or not, a debt is not forgotten
-			time.Sleep(time.Second)
-			if _, ok := l.Take("alice", 1); ok {
-				t.Fatal("passed in debt")
+// However full the buckets are, a batch is no way around a rate, and its refusal
+// takes nothing.
+func TestMoreThanABucketHoldsNeverPasses(t *testing.T) {
+	bubble(t, limit.Config{User: perMinute(6), Tools: map[string]limit.Rate{"a": {Requests: 3, Per: time.Second}, "*": perMinute(2)}}, func(t *testing.T, l *limit.Limiter) {
+		for _, batch := range []struct {
+			n     int
+			tools []string
+		}{
+			{n: 7},
+			{n: 1 << 62},
+			{n: math.MaxInt},
+			{4, []string{"a", "a", "a", "a"}},
+			{6, []string{"a", "x", "a", "y", "a", "a"}},
+			{3, []string{"x", "x", "x"}},
+			{3, []string{"", strings.Repeat("x", 200), strings.Repeat("y", 200)}}, // names that share a bucket
+			{6, slices.Repeat([]string{"a"}, 50)},
+		} {
+			for range 2 {
+				if wait, ok := l.Take("alice", batch.n, batch.tools...); ok || wait != limit.Never {
+					t.Errorf("%d messages and %q: %v, %v", batch.n, batch.tools, wait, ok)
+				}
 			}
 		}
-		refused(t, l, time.Second, "alice", 1)
-		time.Sleep(51 * time.Second)
-		passes(t, l, "alice", 60)
-		time.Sleep(549 * time.Second)
-		refused(t, l, time.Second, "alice", 1)
-
-		passes(t, l, "bob", 3, "a", "a", "a")
-		refused(t, l, 3*time.Second, "bob", 1, "a")
-		passes(t, l, "carol", 1<<62)
-		if wait, ok := l.Take("carol", 1); ok || wait < 24*time.Hour {
-			t.Errorf("after an endless batch: %v, %v", wait, ok)
+		passes(t, l, "alice", 6, "a", "a", "a", "x", "x", "y")
+		refused(t, l, 10*time.Second, "alice", 1)
+		if wait, ok := l.Take("alice", 7); ok || wait != limit.Never {
+			t.Errorf("with an empty bucket: %v, %v", wait, ok)
 		}
+		time.Sleep(time.Minute)
+		passes(t, l, "alice", 6, "a", "a", "a", "x", "x", "y")
 	})
 }
 

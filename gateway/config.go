@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -157,7 +158,17 @@ type Config struct {
 	RequiredScopes []string
 	// Rules say what single tools, prompts and resources need beyond that. A
 	// call without gets 403 and the scopes to ask for.
+	//
+	// A rule or a rate that names one tool, prompt or resource is compared with
+	// what the first server lists, and the log warns of each that is not there. For
+	// that, the server is asked for its lists once, as its user would, over a
+	// connection of its own. Servers of other users may list others.
 	Rules []policy.Rule
+	// StrictRules denies every tool, prompt and resource that no rule names, by its
+	// name or by a pattern: calls are answered as with Deny, and lists do not show
+	// them. A rule needs neither Scopes nor Deny then. Default: what no rule names
+	// needs RequiredScopes alone.
+	StrictRules bool
 	// ScopeHierarchy says which scopes come with others.
 	ScopeHierarchy mcpauth.Hierarchy
 	// FilterByScope hides from lists what the user's scopes do not allow.
@@ -323,6 +334,8 @@ func (c Config) withDefaults() Config {
 		c.PublicURL = "http://" + c.Addr
 	}
 	c.RequiredScopes = slices.Clone(c.RequiredScopes)
+	c.Rules = slices.Clone(c.Rules)
+	c.ToolRates = maps.Clone(c.ToolRates)
 	c.TrustedProxies = slices.Clone(c.TrustedProxies)
 	if named, ok := c.Provider.(mcpauth.Issuing); ok && c.AuthorizationServers == nil {
 		for _, issuer := range named.Issuers() {

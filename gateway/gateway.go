@@ -64,7 +64,7 @@ func New(c Config) (*Gateway, error) {
 	part := func(err error) { faults = collect(faults, err) }
 	g := &Gateway{config: c, routes: http.NewServeMux()}
 	var err error
-	g.policy, err = policy.New(policy.Config{Scopes: c.RequiredScopes, Rules: c.Rules, Hierarchy: c.ScopeHierarchy})
+	g.policy, err = policy.New(policy.Config{Scopes: c.RequiredScopes, Rules: c.Rules, Strict: c.StrictRules, Hierarchy: c.ScopeHierarchy})
 	part(err)
 	if c.SupportedScopes == nil && err == nil {
 		c.SupportedScopes = c.RequiredScopes
@@ -117,7 +117,7 @@ func New(c Config) (*Gateway, error) {
 			Instances: c.MaxInstances, Idle: c.IdleTimeout, Lifetime: c.MaxLifetime, ReplayBytes: c.ReplayBytes,
 		},
 		FactoryTimeout: c.FactoryTimeout, CallTimeout: c.RequestTimeout, MaxBodyBytes: c.MaxBodyBytes, Standing: standing, Unconnected: c.unconnected(),
-		Shows: g.shows(), Failed: noteFailure, Refuse: g.refuse, Refused: noteRefusal, Logger: c.Logger,
+		Shows: g.shows(), Listed: g.listed(), Failed: noteFailure, Refuse: g.refuse, Refused: noteRefusal, Logger: c.Logger,
 	})
 	g.unheed = g.heed()
 	g.route(path, checkOrigin)
@@ -326,7 +326,7 @@ func union(a, b []string) []string {
 // shows returns what decides whether a list shows an item; nil if lists show
 // everything.
 func (g *Gateway) shows() func(ctx context.Context, kind, name string) bool {
-	denies := slices.ContainsFunc(g.config.Rules, func(r policy.Rule) bool { return r.Deny })
+	denies := g.config.StrictRules || slices.ContainsFunc(g.config.Rules, func(r policy.Rule) bool { return r.Deny })
 	if !denies && !g.config.FilterByScope {
 		return nil
 	}

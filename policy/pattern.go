@@ -45,6 +45,11 @@ func (t *table) each(name string, yield func(*rule) bool) bool {
 	return true
 }
 
+// matches reports whether a rule matches name.
+func (t *table) matches(name string) bool {
+	return !t.each(name, func(*rule) bool { return false })
+}
+
 // pattern is what its stars leave: at least two parts.
 type pattern struct {
 	first, last string

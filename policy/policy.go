@@ -14,7 +14,7 @@
 //
 // Rules add up and only ever restrict: all that match an operation apply, their
 // scopes together, and one that denies is enough. What no rule matches needs
-// Config.Scopes alone.
+// Config.Scopes alone, or, with Config.Strict, is denied to everybody.
 //
 // # What a rule can promise
 //
@@ -30,6 +30,11 @@
 // Safe is what does not depend on spelling, the pattern "*": give everything a
 // scope with {Resource: "*", Scopes: …}, rather than some of it, and put what is
 // for others on a server of its own.
+//
+// With Config.Strict, the match is the other way around: a rule names a resource
+// only if it matches the URI as it was sent and each of its decoded and
+// normalized forms, up to the query. A URI that a server could read as another
+// resource than the rule's is denied.
 package policy
 
 import (
@@ -37,6 +42,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/mcpauth-go/mcpauth"
 )
@@ -66,7 +72,8 @@ type Rule struct {
 	// is for that URI with any query too. A URI of more than 16 KiB that is not
 	// in its normal form matches every rule for resources.
 	Resource string
-	// Scopes must all be granted.
+	// Scopes must all be granted. With Config.Strict they may be empty: the rule
+	// then allows what it names to everybody who has Config.Scopes.
 	Scopes []string
 	// Deny means that nobody may, whatever their scopes, and that lists do not
 	// show it. It excludes Scopes.
@@ -80,12 +87,16 @@ type Config struct {
 	Scopes []string
 	// Rules say what single operations need beyond that.
 	Rules []Rule
+	// Strict denies every operation that no rule names, by its name or by a
+	// pattern, as a rule with Deny does. Default: it needs Scopes alone.
+	Strict bool
 	// Hierarchy says which scopes come with others.
 	Hierarchy mcpauth.Hierarchy
 }
 
 // Policy decides what a user may. It is immutable and safe for concurrent use.
 type Policy struct {
+	strict bool
 	always []need
 	tables map[Kind]*table
 	known  map[string]struct{} // that something needs, and all of the hierarchy
@@ -99,9 +110,10 @@ type need struct {
 
 // rule is a Rule as Check reads it.
 type rule struct {
-	index int
-	needs []need
-	deny  bool
+	index   int
+	literal string // the one name or URI; "" for a pattern
+	needs   []need
+	deny    bool
 }
 
 // New validates c. The error is a *mcpauth.ConfigError with all faults.
@@ -110,7 +122,7 @@ func New(c Config) (*Policy, error) {
 		return nil, &mcpauth.ConfigError{Package: "policy", Faults: faults}
 	}
 	bring := bringers(c.Hierarchy)
-	p := &Policy{tables: map[Kind]*table{}, known: map[string]struct{}{}}
+	p := &Policy{strict: c.Strict, tables: map[Kind]*table{}, known: map[string]struct{}{}}
 	needs := func(scopes []string) []need {
 		all := make([]need, len(scopes))
 		for i, s := range scopes {
@@ -127,7 +139,11 @@ func New(c Config) (*Policy, error) {
 			t = &table{exact: map[string][]*rule{}}
 			p.tables[kind] = t
 		}
-		t.add(kind, pattern, &rule{index: i, needs: needs(r.Scopes), deny: r.Deny})
+		own := &rule{index: i, needs: needs(r.Scopes), deny: r.Deny}
+		if !strings.Contains(pattern, "*") {
+			own.literal = pattern
+		}
+		t.add(kind, pattern, own)
 	}
 	for s, brought := range c.Hierarchy {
 		p.known[s] = struct{}{}
@@ -179,7 +195,7 @@ func (c Config) faults() []mcpauth.Fault {
 		switch {
 		case r.Deny && len(r.Scopes) > 0:
 			add(field, "Deny beside Scopes", "one of the two: what is denied is denied with every scope")
-		case !r.Deny && len(r.Scopes) == 0:
+		case !r.Deny && len(r.Scopes) == 0 && !c.Strict:
 			add(field, "neither Scopes nor Deny", "one of the two: without a rule an operation needs Config.Scopes alone")
 		}
 		scopes(field+".Scopes", r.Scopes)
@@ -217,6 +233,10 @@ func bringers(h mcpauth.Hierarchy) map[string][]string {
 func (p *Policy) Check(id *mcpauth.Identity, operations []Operation) *mcpauth.Error {
 	insufficient := !granted(id, p.always)
 	for _, op := range operations {
+		if p.strict && !p.names(op) {
+			return &mcpauth.Error{Code: mcpauth.ErrForbidden, Message: "This server does not allow this operation.",
+				Cause: fmt.Errorf("user %q of %q asks for a %s that no rule names, which Strict denies to everybody", id.UserID(), id.Issuer(), op.Kind)}
+		}
 		denied := -1
 		p.each(op, func(r *rule) bool {
 			if r.deny {
@@ -269,9 +289,9 @@ func (p *Policy) insufficient(id *mcpauth.Identity, operations []Operation) *mcp
 
 // Denied reports whether nobody may do op, so that lists do not show it.
 func (p *Policy) Denied(op Operation) bool {
-	denied := false
+	denied := p.strict && !p.names(op)
 	p.each(op, func(r *rule) bool {
-		denied = r.deny
+		denied = denied || r.deny
 		return !denied
 	})
 	return denied
@@ -280,7 +300,7 @@ func (p *Policy) Denied(op Operation) bool {
 // Allows reports whether id may do op. Lists that show only what is allowed
 // hide from a client what it could ask a scope for.
 func (p *Policy) Allows(id *mcpauth.Identity, op Operation) bool {
-	allowed := granted(id, p.always)
+	allowed := granted(id, p.always) && !(p.strict && !p.names(op))
 	p.each(op, func(r *rule) bool {
 		allowed = allowed && !r.deny && granted(id, r.needs)
 		return allowed
@@ -337,4 +357,47 @@ func (p *Policy) each(op Operation, yield func(*rule) bool) {
 			}
 		}
 	}
+}
+
+// names reports whether a rule names op, in Strict's sense.
+func (p *Policy) names(op Operation) bool {
+	t := p.tables[op.Kind]
+	switch {
+	case t == nil:
+		return false
+	case op.Kind != Resource || plain(op.Name):
+		return t.matches(op.Name)
+	case len(op.Name) > maxURI:
+		return false
+	}
+	for _, reading := range readings(op.Name) {
+		if !slices.ContainsFunc(reading, t.matches) {
+			return false
+		}
+	}
+	return true
+}
+
+// Unlisted returns the indexes of the rules that name one tool, prompt or resource
+// which is not in listed. A rule with a pattern is not among them. A resource is
+// also listed by a URI template (RFC 6570) that it may be an expansion of.
+func (p *Policy) Unlisted(listed []Operation) []int {
+	found := map[*rule]bool{}
+	for _, op := range listed {
+		p.each(op, func(r *rule) bool {
+			found[r] = true
+			return true
+		})
+	}
+	var unlisted []int
+	for kind, t := range p.tables {
+		for _, r := range t.rules {
+			expands := func(op Operation) bool { return kind == Resource && op.Kind == kind && mayExpandTo(op.Name, r.literal) }
+			if r.literal != "" && !found[r] && !slices.ContainsFunc(listed, expands) {
+				unlisted = append(unlisted, r.index)
+			}
+		}
+	}
+	slices.Sort(unlisted)
+	return unlisted
 }

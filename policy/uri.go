@@ -53,6 +53,41 @@ func forms(uri string) []string {
 	return all
 }
 
+// readings returns what a server might take uri for: as it was sent, and its
+// escapes decoded not at all, once and twice; each whole, without its fragment, and
+// without its query.
+func readings(uri string) [][]string {
+	path, _ := cutAt(uri, "?#")
+	whole, _ := cutAt(uri, "#")
+	all := [][]string{{uri, whole, path}}
+	for range 3 {
+		whole, query, fragment := normal(uri, false)
+		all = append(all, []string{whole, whole[:fragment], whole[:query]})
+		uri = decode(uri, false)
+	}
+	return all
+}
+
+// mayExpandTo reports whether uri may be an expansion of a URI template.
+func mayExpandTo(template, uri string) bool {
+	var b strings.Builder
+	for {
+		before, rest, found := strings.Cut(template, "{")
+		b.WriteString(before)
+		_, after, closed := strings.Cut(rest, "}")
+		if !found || !closed {
+			break
+		}
+		b.WriteByte('*')
+		template = after
+	}
+	if !strings.Contains(b.String(), "*") {
+		return false
+	}
+	p := compile(b.String())
+	return slices.ContainsFunc(patternForms(uri), p.match)
+}
+
 // patternForms returns pattern as it is and as the forms of URIs are written,
 // so that they meet. None of them takes a part of the pattern away.
 func patternForms(pattern string) []string {

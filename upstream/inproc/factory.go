@@ -127,13 +127,23 @@ func (u *Upstream) tryCreate(ctx context.Context, r *http.Request, mode Mode, go
 		const stage = "the factory returned no server"
 		return nil, unmade{stage, errors.New("inproc: " + stage)}
 	}
+	var handle mcp.MethodHandler // of the first server
 	err = u.owners.claim(made.Server, in.principal, func() {
+		if u.config.Listed != nil && !u.listed.Swap(true) {
+			made.Server.AddReceivingMiddleware(func(next mcp.MethodHandler) mcp.MethodHandler {
+				handle = next
+				return next
+			})
+		}
 		made.Server.AddReceivingMiddleware(u.onBehalfOf(in.principal))
 	})
 	if err != nil {
 		defer gone()
 		u.close(made)
 		return nil, unmade{"the factory returned one server for two users", err}
+	}
+	if handle != nil {
+		u.list(ctx, in, handle)
 	}
 	return in, nil
 }

@@ -70,6 +70,9 @@ type Config struct {
 	// Shows reports whether lists show an item to the user in ctx. Nil shows
 	// all.
 	Shows func(ctx context.Context, kind, name string) bool
+	// Listed is told what the first server lists, as soon as it is there. Nil: it is
+	// not asked.
+	Listed func(Listing)
 	// Unconnected refuses calls of users without a credential. Nil lets them
 	// pass.
 	Unconnected *Unconnected
@@ -106,6 +109,7 @@ type Upstream struct {
 	replay   *replay
 	uses     uses // where there is a Config.Standing
 	epoch    atomic.Uint32
+	listed   atomic.Bool // config.Listed has been, or is being, seen to
 
 	// stopping is done when Shutdown begins. tasks are the instances, the
 	// goroutines of ours, and those in which a factory runs.

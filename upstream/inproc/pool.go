@@ -65,6 +65,7 @@ type instance struct {
 	idleSince time.Time
 	left      int           // bytes of subscriptions that ended sessions have left in it
 	gone      bool          // nothing new begins on it
+	listing   bool          // it is being asked for its lists, and not closed meanwhile
 	place     *list.Element // in pool.recent
 	free      *list.Element // in pool.unused; nil while it is in use
 }
@@ -346,6 +347,14 @@ func (p *pool) finish(in *instance) {
 	p.retire(in)
 }
 
+// listed notes that in is no longer asked for its lists.
+func (p *pool) listed(in *instance) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	in.listing = false
+	p.dropUnused(in)
+}
+
 // retire takes in out of the pool. It is closed when nobody uses it any more.
 func (p *pool) retire(in *instance) {
 	if in.gone {
@@ -366,7 +375,7 @@ func (p *pool) retire(in *instance) {
 // dropUnused closes in when nobody uses it and it is gone, or else allows its
 // eviction.
 func (p *pool) dropUnused(in *instance) {
-	if in.calls > 0 || len(in.sessions) > 0 {
+	if in.calls > 0 || len(in.sessions) > 0 || in.listing {
 		return
 	}
 	switch {

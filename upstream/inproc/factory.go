@@ -128,7 +128,7 @@ func (u *Upstream) tryCreate(ctx context.Context, r *http.Request, mode Mode, go
 		return nil, unmade{stage, errors.New("inproc: " + stage)}
 	}
 	var handle mcp.MethodHandler // of the first server
-	err = u.owners.claim(made.Server, in.principal, func() {
+	ours := u.owners.Claim(made.Server, in.principal, func() {
 		if u.config.Listed != nil && !u.listed.Swap(true) {
 			made.Server.AddReceivingMiddleware(func(next mcp.MethodHandler) mcp.MethodHandler {
 				handle = next
@@ -137,10 +137,11 @@ func (u *Upstream) tryCreate(ctx context.Context, r *http.Request, mode Mode, go
 		}
 		made.Server.AddReceivingMiddleware(u.onBehalfOf(in.principal))
 	})
-	if err != nil {
+	if !ours {
 		defer gone()
 		u.close(made)
-		return nil, unmade{"the factory returned one server for two users", err}
+		const stage = "the factory returned one server for two users"
+		return nil, unmade{stage, errors.New("inproc: " + stage + ": each needs a server of their own")}
 	}
 	if handle != nil {
 		u.list(ctx, in, handle)

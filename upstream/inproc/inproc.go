@@ -35,6 +35,7 @@ import (
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/internal/envelope"
 	"github.com/mcpauth-go/mcpauth/internal/gate"
+	"github.com/mcpauth-go/mcpauth/internal/sdk"
 )
 
 // Mode says how many servers a user has.
@@ -104,7 +105,7 @@ type Upstream struct {
 	config   Config
 	identify func(http.Handler) http.Handler
 	requests http.HandlerFunc // the SDK's, from 2026-07-28 on
-	owners   owners
+	owners   sdk.Owners
 	pool     *pool
 	replay   *replay
 	uses     uses // where there is a Config.Standing
@@ -125,10 +126,7 @@ func New(c Config) *Upstream {
 	u.pool = newPool(c, u.discard)
 	// This runs behind the gateway, which has verified the user and has
 	// replaced the credential. What is left to say to the SDK is who it is.
-	u.identify = auth.RequireBearerToken(tokenInfo, &auth.RequireBearerTokenOptions{
-		AllowMissingExpiration: true,
-		ClockSkew:              24 * time.Hour, // expiry has been judged, with our leeway
-	})
+	u.identify = sdk.Identify(func(ctx context.Context) *auth.TokenInfo { return servingFrom(ctx).in.tell(mcpauth.FromContext(ctx)) })
 	u.requests = u.identified(mcp.NewStreamableHTTPHandler(serverOf, &mcp.StreamableHTTPOptions{
 		Stateless: true, PropagateRequestCancellation: true,
 		DisableLocalhostProtection: true, // the gateway has checked Host
@@ -195,10 +193,8 @@ func (u *Upstream) Serve(w http.ResponseWriter, r *http.Request, messages []enve
 		u.config.Refuse(w, r, errors.New("inproc: a request without a verified user, or unread"))
 		return
 	}
-	// What handlers see in place of the credential. The SDK asks for some
-	// bearer token and looks no further; in lower case, because that is what
-	// it turns the scheme into.
-	r.Header["Authorization"] = []string{"bearer verified"}
+	// What handlers see in place of the credential.
+	r.Header["Authorization"] = []string{sdk.Authorization}
 	stream := IsStream(r, messages)
 	var serve func(http.ResponseWriter, *http.Request, *user, []envelope.Message, bool)
 	switch version := r.Header.Get(versionHeader); {

@@ -4,11 +4,9 @@ import (
 	"container/list"
 	"context"
 	"errors"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
-	"weak"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -693,40 +691,4 @@ func (e *entitlement) while(ctx context.Context, id *mcpauth.Identity, lend func
 		}
 	}()
 	return stream, cancel
-}
-
-// owners remembers which principal each server was given to, for as long as
-// the server exists: a factory that hands one user's server to another is
-// found out even when the first has long been gone.
-type owners struct {
-	mu sync.Mutex
-	of map[weak.Pointer[mcp.Server]]string
-}
-
-// claim records that server belongs to principal. The first time, it calls
-// prepare before anybody else can claim the server.
-func (o *owners) claim(server *mcp.Server, principal string, prepare func()) error {
-	key := weak.Make(server)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	owner, known := o.of[key]
-	if !known {
-		if o.of == nil {
-			o.of = map[weak.Pointer[mcp.Server]]string{}
-		}
-		o.of[key] = principal
-		runtime.AddCleanup(server, o.forget, key)
-		prepare()
-		return nil
-	}
-	if owner != principal {
-		return errors.New("inproc: the factory returned one server for two users: each needs a server of their own")
-	}
-	return nil
-}
-
-func (o *owners) forget(key weak.Pointer[mcp.Server]) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.of, key)
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/internal/envelope"
+	"github.com/mcpauth-go/mcpauth/internal/sdk"
 )
 
 // told is what the SDK is told of a user, made once for an identity that many
@@ -28,68 +28,14 @@ type told struct {
 	info *auth.TokenInfo
 }
 
-// tokenInfo tells the SDK who the user is. It is the one thing of a request
-// that reaches each handler of a session.
-func tokenInfo(ctx context.Context, _ string, _ *http.Request) (*auth.TokenInfo, error) {
-	return servingFrom(ctx).in.tell(mcpauth.FromContext(ctx)), nil
-}
-
 // tell returns what the SDK is told of id.
 func (in *instance) tell(id *mcpauth.Identity) *auth.TokenInfo {
 	last := in.told.Load()
 	if last == nil || last.id != id {
-		last = &told{id, &auth.TokenInfo{
-			UserID:     id.Principal(),
-			Scopes:     id.Scopes(),
-			Expiration: id.Expiry(),
-			Extra:      map[string]any{requestExtra: nil},
-		}}
+		last = &told{id, sdk.TokenInfo(id)}
 		in.told.Store(last)
 	}
 	return last.info
-}
-
-// carrying returns a copy of info that has the values of ctx with it.
-func carrying(ctx context.Context, info *auth.TokenInfo) *auth.TokenInfo {
-	own := *info
-	own.Extra = map[string]any{requestExtra: context.WithoutCancel(ctx)}
-	return &own
-}
-
-// requestExtra is where TokenInfo.Extra has the context of the request, in a
-// session. Outside of sessions it is there and nil.
-const requestExtra = "mcpauth.request"
-
-// requestContext returns ctx, which the SDK hands to a method, with the values
-// of the request that asks for it: in a session, the SDK hands over the context
-// of the session's first request. It returns nil when the request has not come
-// by way of this package.
-func requestContext(ctx context.Context, req mcp.Request) context.Context {
-	extra := req.GetExtra()
-	if extra == nil || extra.TokenInfo == nil {
-		return nil
-	}
-	values, ok := extra.TokenInfo.Extra[requestExtra]
-	if !ok {
-		return nil
-	}
-	if values, ok := values.(context.Context); ok {
-		return overlaid{ctx, values}
-	}
-	return ctx
-}
-
-// overlaid is a context that has the values of another one too.
-type overlaid struct {
-	context.Context
-	values context.Context // cannot end: made by context.WithoutCancel
-}
-
-func (c overlaid) Value(key any) any {
-	if v := c.values.Value(key); v != nil {
-		return v
-	}
-	return c.Context.Value(key)
 }
 
 // onBehalfOf is MCP middleware of a server that belongs to principal.
@@ -97,7 +43,7 @@ func (u *Upstream) onBehalfOf(principal string) mcp.Middleware {
 	return func(next mcp.MethodHandler) mcp.MethodHandler {
 		next = boundSubscriptions(next)
 		return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
-			ctx = requestContext(ctx, req)
+			ctx = sdk.RequestContext(ctx, req)
 			if ctx == nil || mcpauth.FromContext(ctx) == nil || mcpauth.FromContext(ctx).Principal() != principal {
 				return nil, errors.New("this server belongs to another user")
 			}
@@ -212,8 +158,8 @@ const notifyPatience = time.Second
 // by itself.
 func (u *Upstream) notify(ctx context.Context, next mcp.MethodHandler, method string, req mcp.Request) error {
 	// The SDK ends the context of a notification when it waits no longer.
-	if o, ok := ctx.(overlaid); ok {
-		ctx = overlaid{context.WithoutCancel(o.Context), o.values}
+	if o, ok := ctx.(sdk.Overlaid); ok {
+		ctx = sdk.Overlaid{Context: context.WithoutCancel(o.Context), Values: o.Values}
 	}
 	ctx, release := u.apart(ctx)
 	owner, err := u.pool.begin(mcpauth.FromContext(ctx).Principal())
@@ -347,40 +293,19 @@ func plain(content []mcp.Content) bool {
 	return true
 }
 
-// show returns result without what its user is not to see in a list. It tells
-// clients and caches between us that a result is for this user alone, too; the
-// protocol's default is public. The author may keep theirs, and so it is copied.
+// show returns result without what its user is not to see in a list, and marked
+// as being for this user alone.
 func (u *Upstream) show(ctx context.Context, result mcp.Result) mcp.Result {
-	const private = "private"
+	result = sdk.Private(result) // a copy, where it is a list
 	switch r := result.(type) {
-	case *mcp.DiscoverResult:
-		own := *r
-		own.CacheScope = private
-		return &own
 	case *mcp.ListToolsResult:
-		own := *r
-		own.CacheScope = private
-		own.Tools = shown(ctx, u, "tool", r.Tools, func(t *mcp.Tool) string { return t.Name })
-		return &own
+		r.Tools = shown(ctx, u, "tool", r.Tools, func(t *mcp.Tool) string { return t.Name })
 	case *mcp.ListPromptsResult:
-		own := *r
-		own.CacheScope = private
-		own.Prompts = shown(ctx, u, "prompt", r.Prompts, func(p *mcp.Prompt) string { return p.Name })
-		return &own
+		r.Prompts = shown(ctx, u, "prompt", r.Prompts, func(p *mcp.Prompt) string { return p.Name })
 	case *mcp.ListResourcesResult:
-		own := *r
-		own.CacheScope = private
-		own.Resources = shown(ctx, u, "resource", r.Resources, func(r *mcp.Resource) string { return r.URI })
-		return &own
+		r.Resources = shown(ctx, u, "resource", r.Resources, func(r *mcp.Resource) string { return r.URI })
 	case *mcp.ListResourceTemplatesResult:
-		own := *r
-		own.CacheScope = private
-		own.ResourceTemplates = shown(ctx, u, "resource", r.ResourceTemplates, func(t *mcp.ResourceTemplate) string { return t.URITemplate })
-		return &own
-	case *mcp.ReadResourceResult:
-		own := *r
-		own.CacheScope = private
-		return &own
+		r.ResourceTemplates = shown(ctx, u, "resource", r.ResourceTemplates, func(t *mcp.ResourceTemplate) string { return t.URITemplate })
 	}
 	return result
 }

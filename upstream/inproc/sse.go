@@ -19,6 +19,7 @@ import (
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/internal/envelope"
+	"github.com/mcpauth-go/mcpauth/internal/sdk"
 )
 
 // This file has the HTTP+SSE transport of protocol version 2024-11-05: a GET
@@ -147,7 +148,7 @@ func (u *Upstream) takeSSE(w http.ResponseWriter, r *http.Request, s *session, f
 // extraOf returns what tells handlers whose request they serve, and has the
 // values of its context with it.
 func extraOf(ctx context.Context, in *instance, header http.Header) *mcp.RequestExtra {
-	return &mcp.RequestExtra{TokenInfo: carrying(ctx, in.tell(mcpauth.FromContext(ctx))), Header: header}
+	return &mcp.RequestExtra{TokenInfo: sdk.WithRequest(ctx, in.tell(mcpauth.FromContext(ctx))), Header: header}
 }
 
 // sse is the SDK's connection to the client of a session: an mcp.Transport and

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mcpauth-go/mcpauth"
 	"github.com/mcpauth-go/mcpauth/internal/envelope"
+	"github.com/mcpauth-go/mcpauth/internal/sdk"
 )
 
 // use is something that goes on by virtue of a credential.
@@ -110,7 +111,7 @@ func (u *Upstream) standing(id *mcpauth.Identity) *mcpauth.Error {
 // with the request's credential. The caller must call release.
 func (u *Upstream) apart(ctx context.Context) (call context.Context, release func()) {
 	by, _ := ctx.Value(useKey{}).(*use)
-	if _, apart := ctx.(overlaid); by == nil || !apart {
+	if _, apart := ctx.(sdk.Overlaid); by == nil || !apart {
 		return ctx, func() {}
 	}
 	ctx, end := context.WithCancelCause(ctx)

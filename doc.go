@@ -15,6 +15,8 @@
 //		fmt.Fprintf(w, "hello %s", user.UserID())
 //	}
 //
-// Providers live in authn/…, the gateway that serves MCP in gateway. This
-// package depends on the standard library alone.
+// That is for plain HTTP. MCP has sessions, which must belong to a user: package
+// gateway serves it, or package sdkauth with the SDK's own handler behind Require.
+//
+// Providers live in authn/…. This package depends on the standard library alone.
 package mcpauth

@@ -51,6 +51,13 @@ func refusals(refused func(*http.Request, *Error), logger *slog.Logger) func(*ht
 // request, so that the credential goes no further by accident; who needs it asks
 // [Identity.Token].
 //
+// Require is for plain HTTP handlers. For MCP, use package gateway, or Require in
+// front of the handler of package sdkauth. Directly in front of
+// mcp.NewStreamableHTTPHandler or mcp.NewSSEHandler, it lets anybody with a good
+// token and the session id of another user act as that user: the SDK's sessions are
+// not bound to this package's identities, and their tools see the identity of the
+// session's first request.
+//
 // A refusal is answered as RFC 6750, section 3, and RFC 9728, section 5.1, ask
 // for: status, WWW-Authenticate, and {"error","error_description"} as JSON.
 func Require(p Provider, q Requirement) func(http.Handler) http.Handler {

@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -154,20 +155,27 @@ func (s *server) token(t *testing.T, user string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// bearer adds a token to requests.
-type bearer string
+// bearer adds a token, which can be exchanged, to requests.
+type bearer struct{ token atomic.Pointer[string] }
 
-func (token bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+func (b *bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+string(token))
+	r.Header.Set("Authorization", "Bearer "+*b.token.Load())
 	return http.DefaultTransport.RoundTrip(r)
 }
 
 // connect connects the official client over HTTP.
 func (s *server) connect(t *testing.T, era, token string) *mcp.ClientSession {
 	t.Helper()
+	b := &bearer{}
+	b.token.Store(&token)
+	return s.connectAs(t, era, b)
+}
+
+func (s *server) connectAs(t *testing.T, era string, user *bearer) *mcp.ClientSession {
+	t.Helper()
 	return connect(t, era, &mcp.StreamableClientTransport{
-		Endpoint: "http://" + s.addr + "/mcp", HTTPClient: &http.Client{Transport: bearer(token)}, MaxRetries: -1,
+		Endpoint: "http://" + s.addr + "/mcp", HTTPClient: &http.Client{Transport: user}, MaxRetries: -1,
 	})
 }
 
@@ -270,6 +278,29 @@ func TestToolScopes(t *testing.T) {
 	})
 	if !regexp.MustCompile(`tool called request_id=\w+ tool=add_note`).MatchString(s.log.String()) {
 		t.Errorf("the call is not logged:\n%s", &s.log)
+	}
+}
+
+func TestSDKHandler(t *testing.T) {
+	s := start(t, "sdk-handler")
+	token := func(user, scopes string) *string {
+		token := s.token(t, user, "--claim", "scope="+scopes)
+		return &token
+	}
+	her, him := &bearer{}, &bearer{}
+	her.token.Store(token("alice", "notes:read"))
+	him.token.Store(token("bob", "notes:read"))
+	alice, bob := s.connectAs(t, eras[0], her), s.connectAs(t, eras[0], him)
+	milk := map[string]any{"text": "milk"}
+	expect(t, call(t, alice, "whoami", nil), "you are alice and may notes:read")
+	expect(t, call(t, bob, "whoami", nil), "you are bob and may notes:read")
+	expect(t, call(t, alice, "add_note", milk), "error: your token lacks the scope notes:write")
+	her.token.Store(token("alice", "notes:read notes:write"))
+	expect(t, call(t, alice, "add_note", milk), `alice notes "milk"`)
+	expect(t, call(t, bob, "add_note", milk), "error: your token lacks the scope notes:write")
+	him.token.Store(her.token.Load()) // his session, and her token
+	if got := call(t, bob, "add_note", milk); !strings.Contains(got, "session not found") {
+		t.Errorf("alice's token in bob's session: %s", got)
 	}
 }
 

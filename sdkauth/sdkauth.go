@@ -11,6 +11,8 @@
 //
 //	func whoami(ctx context.Context, _ *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
 //		user := mcpauth.FromContext(ctx) // of the request that calls the tool
+//		…
+//	}
 //
 // With Require directly in front of the SDK's handler, whoever has a good token
 // and the session id of another user acts as that user: the SDK binds a session
@@ -62,13 +64,14 @@
 // Package gateway, which needs a factory instead of a handler, also
 //
 //   - ends streams, running calls and sessions when their credential is revoked.
-//     Here, a revoked credential gets 401 with the next request, and what is already
-//     running continues: a call to its end, a stream until its token expires;
+//     Here, the provider refuses a revoked credential with the next request, and what
+//     is already running continues: a call to its end, a stream until its token
+//     expires;
 //   - keeps a stream open for as long as its user presents newer tokens;
-//   - limits rates, body sizes in JSON values, sessions, streams and calls per user,
-//     and the time of a call. Here, SessionTimeout and MaxRequestBodyBytes of
-//     mcp.StreamableHTTPOptions are the only limits, and sessions without
-//     SessionTimeout stay until their client deletes them;
+//   - limits the rate, sessions, streams and calls of each user, the memory that
+//     messages take, and the time of a call. Here, SessionTimeout and
+//     MaxRequestBodyBytes of mcp.StreamableHTTPOptions are the only limits. Without
+//     SessionTimeout, sessions stay until their client deletes them;
 //   - checks scopes per tool, prompt and resource (package policy), with a step-up
 //     challenge, which only HTTP can carry: an error of a tool cannot have one;
 //   - finds the user's upstream credential (a [mcpauth.Resolver]);

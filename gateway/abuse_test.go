@@ -45,6 +45,9 @@ func TestAbuseOfWhatIsKept(t *testing.T) {
 		{"a subscription that begins with much", listen(`{"notifications":{},"x":[` + many(50_000, "0") + `]}`), http.StatusRequestEntityTooLarge, `"id":7`},
 		{"a subscription to very many resources", listen(`{"notifications":{"resourceSubscriptions":[` + many(1001, `"x:y"`) + `]}}`), http.StatusBadRequest, "more than 1000"},
 		{"a very long URI", gatewaytest.Request{Token: bob, Body: gatewaytest.Message(7, "resources/subscribe", `{"uri":"x:`+strings.Repeat("y", 16<<10)+`"}`)}, http.StatusBadRequest, "16384"},
+		{"a subscription to a resource with much beside it", gatewaytest.Request{Token: bob, Body: gatewaytest.Message(7, "resources/subscribe", `{"uri":"x:y","z":"`+strings.Repeat("z", 64<<10)+`"}`)}, http.StatusRequestEntityTooLarge, `"id":7`},
+		{"a very long log level", gatewaytest.Request{Token: bob, Body: gatewaytest.Message(7, "logging/setLevel", `{"level":"`+strings.Repeat("x", 64<<10)+`"}`)}, http.StatusRequestEntityTooLarge, `"id":7`},
+		{"a very long id", gatewaytest.Request{Token: bob, Body: `{"jsonrpc":"2.0","id":"` + strings.Repeat("x", 1<<10) + `","method":"resources/subscribe","params":{"uri":"x:y"}}`}, http.StatusBadRequest, "1024"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := s.Do(t, test.request); got.Status != test.status || !strings.Contains(got.Body, test.says) {

@@ -54,7 +54,7 @@ func (g *Gateway) readMessages(w http.ResponseWriter, r *http.Request) ([]envelo
 	}
 	if len(body) > maxOpening && keeps(messages) {
 		envelope.WriteError(w, http.StatusRequestEntityTooLarge, soleID(messages), envelope.CodeInvalidRequest,
-			fmt.Sprintf("A notification, or a message that opens a session or a stream, is larger than %d bytes", maxOpening))
+			fmt.Sprintf("A notification, or a message that opens or changes a session or a stream, is larger than %d bytes", maxOpening))
 		return nil, false
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
@@ -80,7 +80,11 @@ const maxOpening = 64 << 10
 // keeps reports whether messages have one of these.
 func keeps(messages []envelope.Message) bool {
 	return slices.ContainsFunc(messages, func(m envelope.Message) bool {
-		return m.Method == "initialize" || m.Method == "subscriptions/listen" || m.Method != "" && !m.HasID()
+		switch m.Method {
+		case "initialize", "subscriptions/listen", "resources/subscribe", "logging/setLevel":
+			return true
+		}
+		return m.Method != "" && !m.HasID()
 	})
 }
 

@@ -45,6 +45,7 @@ const (
 	maxBatch = 100
 	maxURIs  = 1000     // of one subscription
 	maxName  = 16 << 10 // bytes of a name or a URI
+	maxID    = 1 << 10  // bytes of the id of a request, which servers keep with a subscription
 )
 
 // Parse reads a request body. An error says what is wrong without quoting it.
@@ -77,6 +78,9 @@ func parseOne(data []byte) (m Message, err error) {
 	err = strictjson.Object(data, func(name, value []byte) error {
 		switch string(name) {
 		case "id":
+			if len(value) > maxID {
+				return fmt.Errorf("an id of more than %d bytes", maxID)
+			}
 			if !strictjson.IsNull(value) {
 				m.ID = value
 			}

@@ -58,4 +58,3 @@ func TestTokensStandWhileTheirKeyIsThere(t *testing.T) {
 		t.Errorf("announced %d times after stop", announced)
 	}
 }
-
